@@ -1,0 +1,167 @@
+"""`codex-ingestd`: run, once, status."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shlex
+import sys
+import time
+from collections.abc import Callable
+from contextlib import closing
+from typing import Any, TypeVar
+
+import click
+
+from codex.logging import config, terminal
+from codex.logging.store.sqlite import Store
+from codex_ingestd import log
+from codex_ingestd.instance import Instance
+from codex_ingestd.service import Service
+from codex_ingestd.status import Status, read_status
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+_SHOWN = 40
+
+_watch = click.option(
+    "--watch",
+    "roots",
+    multiple=True,
+    type=click.Path(file_okay=False),
+    help="Folder of NDJSON files; may be given again.  [env: CODEX_SESSION_LOG_DIR; default: .codex/sessions]",
+)
+_db = click.option(
+    "--db",
+    type=click.Path(dir_okay=False),
+    help="Database.  [env: CODEX_LOG_DB_PATH, CODEX_DB_PATH; default: .codex/session_logs.db]",
+)
+_level = click.option(
+    "--log-level",
+    type=click.Choice(log.LEVELS),
+    default="info",
+    envvar="CODEX_LOG_LEVEL",
+    show_envvar=True,
+    show_default=True,
+    help="What to tell on standard error.",
+)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="codex-ingestd")
+def command() -> None:
+    """Carry what coding agents append as NDJSON into SQLite, once, exactly, and provably."""
+
+
+@command.command(epilog="\b\nExamples:\n  codex-ingestd run\n  codex-ingestd run --watch logs --db logs.db")
+@_watch
+@_db
+@_level
+def run(roots: tuple[str, ...], db: str | None, log_level: str) -> int:
+    """Watch the folder and ingest each append, until SIGTERM or Ctrl-C.
+
+    Exit codes: 0 stopped as asked, 1 it can't go on, 2 bad usage, 3 another daemon serves this database.
+    """
+    log.set_up(log_level)
+    folders, database = _places(roots, db)
+    with Instance(database), closing(Store(database)) as store:
+        _welcome(folders, database)
+        Service(store, folders).run()
+    return 0
+
+
+@command.command(epilog="\b\nExamples:\n  codex-ingestd once\n  codex-ingestd once --watch logs --db logs.db")
+@_watch
+@_db
+@_level
+def once(roots: tuple[str, ...], db: str | None, log_level: str) -> int:
+    """Ingest all that is there, and stop: one full pass. It may run beside a daemon.
+
+    Exit codes: 0 all is well, 1 some file could not be read, 2 bad usage.
+    """
+    log.set_up(log_level)
+    folders, database = _places(roots, db)
+    began = time.perf_counter()
+    with closing(Store(database)) as store:
+        service = Service(store, folders)
+        events, rejects = service.once()
+    seconds = time.perf_counter() - began
+    click.echo(f"{events} new rows, {rejects} rejects in {seconds:.2f} s into {database}")
+    return int(bool(service.failures))
+
+
+@command.command(epilog="\b\nExamples:\n  codex-ingestd status\n  codex-ingestd status --json | jq .lag")
+@_watch
+@_db
+@click.option("--json", "as_json", is_flag=True, help="All streams, as one JSON object.")
+@click.option("--all", "everything", is_flag=True, help=f"Every stream, not only the latest {_SHOWN}.")
+def status(roots: tuple[str, ...], db: str | None, as_json: bool, everything: bool) -> int:
+    """Show whether a daemon runs, and how far each stream is. Works without a daemon too.
+
+    Exit codes: 0 shown, 2 there is no database.
+    """
+    folders, database = _places(roots, db)
+    answer = read_status(database, folders)
+    if as_json:
+        click.echo(json.dumps(answer.as_dict(), ensure_ascii=False))
+    else:
+        _show(answer, everything)
+    return 0
+
+
+def _places(roots: tuple[str, ...], db: str | None) -> tuple[list[str], str]:
+    folders = [config.resolve_log_dir(root) for root in roots] or [config.resolve_log_dir()]
+    return list(dict.fromkeys(folders)), config.resolve_database(db)
+
+
+def _welcome(folders: list[str], database: str) -> None:
+    """For a person who starts it by hand: where things are, and the first record."""
+    reader = os.path.join(os.path.dirname(os.path.abspath(sys.argv[0])), "codex-logs")
+    record = """'{"ts":"'$(date -u +%FT%TZ)'","role":"user","message":"hello"}'"""
+    facts = {
+        "watching": ", ".join(folders),
+        "rows go to": database,
+        "write": f"echo {record} >> {shlex.quote(folders[0] + '/demo.ndjson')}",
+        "read": f"{shlex.quote(reader)} --db {shlex.quote(database)} --tail 5",
+        "stop": "Ctrl-C",
+    }
+    if sys.stderr.isatty():
+        click.echo("".join(f"{name:11}{fact}\n" for name, fact in facts.items()), err=True, nl=False)
+    else:
+        logging.getLogger(__name__).info("starting", extra=facts)
+
+
+def _show(answer: Status, everything: bool) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    daemon = f"running, pid {answer.pid}, by {answer.watcher}" if answer.pid is not None else "not running"
+    click.echo(f"daemon    {daemon}{f' ({answer.reason})' if answer.reason else ''}")
+    click.echo(f"database  {answer.database}")
+    click.echo(f"lag       {answer.lag} bytes in {len(answer.streams)} streams")
+    shown = sorted(answer.streams, key=lambda stream: (stream.lag == 0, stream.error is None, stream.session_id))
+    if not everything:
+        shown = shown[:_SHOWN]
+    table = Table(box=None, pad_edge=False)
+    for name in ("session", "state"):
+        table.add_column(name, no_wrap=True)
+    for name in ("offset", "size", "lag", "lines", "rejects"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for name in ("last commit", "error"):
+        table.add_column(name)
+    for stream in shown:
+        numbers = (stream.offset, stream.size, stream.lag, stream.lines, stream.rejects)
+        table.add_row(stream.session_id, stream.state, *map(str, numbers), stream.committed_at, stream.error or "")
+    console = Console(width=None if sys.stdout.isatty() else 200, highlight=False, markup=False)
+    console.print(table)
+    if len(shown) < len(answer.streams):
+        click.echo(f"… and {len(answer.streams) - len(shown)} more: --all shows them")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command's process: its exit code."""
+    return terminal.run(command, arguments)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

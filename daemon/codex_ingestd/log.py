@@ -1,0 +1,58 @@
+"""Structured log lines on standard error: for people on a terminal, JSON otherwise. Times are UTC."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+from datetime import UTC, datetime
+
+LEVELS = ("debug", "info", "warning", "error")
+_OWN = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
+_COLOURS = {"WARNING": "\033[33m", "ERROR": "\033[31m", "CRITICAL": "\033[31m"}
+
+
+def set_up(level: str) -> None:
+    """Send this program's and its libraries' log records to standard error."""
+    handler = logging.StreamHandler(sys.stderr)
+    terminal = sys.stderr.isatty()
+    handler.setFormatter(_Text("NO_COLOR" not in os.environ) if terminal else _Json())
+    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    logging.getLogger("watchdog").setLevel(max(logging.WARNING, logging.getLogger().level))
+
+
+def _extra(record: logging.LogRecord) -> dict[str, object]:
+    return {key: value for key, value in record.__dict__.items() if key not in _OWN}
+
+
+def _moment(record: logging.LogRecord) -> str:
+    return datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+class _Json(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        line: dict[str, object] = {
+            "ts": _moment(record),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+            **_extra(record),
+        }
+        if record.exc_info:
+            line["traceback"] = self.formatException(record.exc_info)
+        return json.dumps(line, ensure_ascii=False, default=str)
+
+
+class _Text(logging.Formatter):
+    def __init__(self, colour: bool) -> None:
+        super().__init__()
+        self._colour = colour
+
+    def format(self, record: logging.LogRecord) -> str:
+        extra = "".join(f" {key}={value}" for key, value in _extra(record).items())
+        line = f"{_moment(record)} {record.levelname.lower():7} {record.getMessage()}{extra}"
+        if record.exc_info:
+            line += "\n" + self.formatException(record.exc_info)
+        start = _COLOURS.get(record.levelname, "") if self._colour else ""
+        return f"{start}{line}\033[0m" if start else line

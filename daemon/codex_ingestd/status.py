@@ -1,0 +1,129 @@
+"""What a person asks first: is it running, what has it, how far behind is it."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from codex.logging.events import iso_time
+from codex.logging.ingest.sources import scan
+from codex.logging.store.connection import has_relation, open_reader, translated
+from codex_ingestd.instance import running
+
+_STREAMS = """
+SELECT s.root, s.path, s.session_id, s.state, s.error, s.error_at,
+       g.id, g.device, g.inode, g."offset", g.seq, g.committed_at, g.how,
+       (SELECT count(*) FROM ingest_rejects AS r WHERE r.id BETWEEN g.id << 40 AND (g.id << 40) + 0xffffffffff)
+FROM streams AS s LEFT JOIN generations AS g ON g.stream = s.id
+ORDER BY s.id, g.id"""
+
+
+class StreamStatus(NamedTuple):
+    """One stream. Offsets, sizes and lag are bytes over all its files; times are ISO 8601 UTC."""
+
+    session_id: str
+    path: str
+    state: str
+    offset: int
+    size: int
+    lag: int
+    lines: int
+    rejects: int
+    generations: int
+    committed_at: str
+    error: str | None
+
+
+class Status(NamedTuple):
+    """The whole answer; `pid` is None when no daemon runs."""
+
+    database: str
+    pid: int | None
+    watcher: str
+    reason: str
+    streams: list[StreamStatus]
+
+    @property
+    def lag(self) -> int:
+        """Bytes appended and not committed."""
+        return sum(stream.lag for stream in self.streams)
+
+    def as_dict(self) -> dict[str, object]:
+        """For JSON."""
+        head = {"database": self.database, "pid": self.pid, "running": self.pid is not None}
+        totals = {"lag": self.lag, "rejects": sum(stream.rejects for stream in self.streams)}
+        return {
+            **head,
+            "watcher": self.watcher,
+            "reason": self.reason,
+            **totals,
+            "streams": [stream._asdict() for stream in self.streams],
+        }
+
+
+class _Known(NamedTuple):
+    """A stream as the database has it, with the watermark of each of its files' identities."""
+
+    session_id: str
+    state: str
+    error: str | None
+    lines: int
+    committed_at: float | None
+    rejects: int
+    offsets: dict[tuple[int, int], int]
+
+
+def read_status(database: str, roots: Sequence[str]) -> Status:
+    """The present status, from the database and the files. Raises DatabaseMissingError or DatabaseError."""
+    connection = open_reader(database)
+    with translated(database):
+        known = _known_streams(connection.execute(_STREAMS) if has_relation(connection, "streams") else ())
+        noted = dict(connection.execute("SELECT key, value FROM meta")) if known else {}
+    pid = running(database)
+    daemon = json.loads(noted.get("daemon", "{}")) if pid is not None else {}
+    streams = _streams(known, [*dict.fromkeys([*daemon.get("roots", ()), *roots])])
+    return Status(database, pid, daemon.get("watcher", "none"), daemon.get("reason", ""), streams)
+
+
+def _known_streams(rows: object) -> dict[tuple[str, str], _Known]:
+    known: dict[tuple[str, str], _Known] = {}
+    for root, path, session_id, state, error, _, number, device, inode, offset, seq, at, _, rejects in rows:  # type: ignore[attr-defined]
+        former = known.get((root, path))
+        offsets = former.offsets if former else {}
+        count = (former.rejects if former else 0) + (rejects or 0)
+        if number is not None:
+            offsets[device, inode] = offset
+        known[root, path] = _Known(session_id, state, error, seq or 0, at, count, offsets)
+    return known
+
+
+def _streams(known: dict[tuple[str, str], _Known], roots: Sequence[str]) -> list[StreamStatus]:
+    sizes: dict[tuple[str, str], dict[tuple[int, int], int]] = {key: {} for key in known}
+    names: dict[tuple[str, str], str] = {}
+    for root in [*dict.fromkeys([*roots, *(root for root, _ in known)])]:
+        for found in scan(root):
+            if found.facts is not None:
+                key = (root, found.location.key)
+                sizes.setdefault(key, {})[found.facts.identity] = found.facts.size
+                names.setdefault(key, found.location.session_id)
+    return [_status(key, known.get(key), files, names.get(key, "")) for key, files in sizes.items()]
+
+
+def _status(key: tuple[str, str], known: _Known | None, files: dict[tuple[int, int], int], name: str) -> StreamStatus:
+    offsets = known.offsets if known else {}
+    lag = sum(max(0, size - offsets.get(identity, 0)) for identity, size in files.items())
+    return StreamStatus(
+        session_id=known.session_id if known else name,
+        path=os.path.join(*key),
+        state=known.state if known else "new",
+        offset=sum(offsets.get(identity, 0) for identity in files),
+        size=sum(files.values()),
+        lag=lag,
+        lines=known.lines if known else 0,
+        rejects=known.rejects if known else 0,
+        generations=len(offsets),
+        committed_at=iso_time(known.committed_at if known else None),
+        error=known.error if known else None,
+    )

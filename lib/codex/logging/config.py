@@ -1,0 +1,109 @@
+"""One answer to: which folder, which database, which session. Light: the agent's side imports it."""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import NamedTuple
+
+from codex.logging.errors import ConfigError, SessionIdError
+
+DEFAULT_LOG_DIR = ".codex/sessions"
+DEFAULT_DATABASE = ".codex/session_logs.db"
+LINE_LIMIT = 64 << 20
+BATCH_BYTES = 1 << 20
+
+_SESSION_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._@+=,~ -]{0,199}")
+_WINDOWS_DEVICES = frozenset(
+    {"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(1, 10))}
+)
+_first_seen: dict[str, str] = {}
+
+
+class Config(NamedTuple):
+    """Where one process reads and writes: absolute paths, sizes in bytes."""
+
+    log_dir: str
+    database: str
+    line_limit: int = LINE_LIMIT
+    batch_bytes: int = BATCH_BYTES
+
+
+def load(log_dir: str | os.PathLike[str] | None = None, database: str | os.PathLike[str] | None = None) -> Config:
+    """The configuration that arguments and environment give together."""
+    return Config(log_dir=resolve_log_dir(log_dir), database=resolve_database(database))
+
+
+def resolve_log_dir(argument: str | os.PathLike[str] | None = None) -> str:
+    """The folder of the NDJSON files: the argument, else CODEX_SESSION_LOG_DIR, else `.codex/sessions`."""
+    return absolute(argument or os.environ.get("CODEX_SESSION_LOG_DIR") or DEFAULT_LOG_DIR)
+
+
+def resolve_database(argument: str | os.PathLike[str] | None = None) -> str:
+    """The SQLite file: the argument, CODEX_LOG_DB_PATH, CODEX_DB_PATH, then the workspace's, then the default."""
+    chosen = argument or os.environ.get("CODEX_LOG_DB_PATH") or os.environ.get("CODEX_DB_PATH")
+    if chosen:
+        return absolute(chosen)
+    workspace = os.environ.get("GH_COPILOT_WORKSPACE")
+    if workspace:
+        return os.path.join(absolute(workspace), "databases", "codex_log.db")
+    return absolute(DEFAULT_DATABASE)
+
+
+def absolute(path: str | os.PathLike[str]) -> str:
+    """The path made absolute once, at first use, so that a later chdir changes nothing.
+
+    Raises ConfigError for a path that holds a NUL.
+    """
+    text = os.path.expanduser(os.fspath(path))
+    if "\0" in text:
+        raise ConfigError(f"a path can't hold a NUL character: {text!r}")
+    if os.path.isabs(text):
+        return os.path.normpath(text)
+    found = _first_seen.get(text)
+    if found is None:
+        found = _first_seen[text] = os.path.abspath(text)
+    return found
+
+
+def session_path(session_id: str, log_dir: str | os.PathLike[str] | None = None) -> str:
+    """The NDJSON file of a session.
+
+    Raises SessionIdError for an id that can't name a file in that folder and only there.
+    """
+    return os.path.join(resolve_log_dir(log_dir), check_session_id(session_id) + ".ndjson")
+
+
+def check_session_id(session_id: str) -> str:
+    """The id itself, when it may name a file on every platform that we write on; else SessionIdError."""
+    if not isinstance(session_id, str) or _SESSION_ID.fullmatch(session_id) is None:
+        problem = "is not 1 to 200 letters, digits and ._@+=,~- (the first a letter, digit or _)"
+    elif session_id[-1] in ". ":
+        problem = "ends in a dot or a space"
+    elif session_id.split(".")[0].lower() in _WINDOWS_DEVICES:
+        problem = "is the name of a device on Windows"
+    else:
+        return session_id
+    raise SessionIdError(
+        f"session id {session_id!r:.80} can't name a log file: it {problem}",
+        hint="Set CODEX_SESSION_ID to a plain name, or unset it to get a new UUID.",
+    )
+
+
+def test_mode() -> bool:
+    """TEST_MODE=1: write nothing at all."""
+    return os.environ.get("TEST_MODE", "").strip().lower() in {"1", "true", "yes", "on"}
+
+
+def rotate_bytes() -> int:
+    """NDJSON_MAX_BYTES, 0 for never; a value that is no number counts as never, since logging can't fail."""
+    text = os.environ.get("NDJSON_MAX_BYTES", "").strip()
+    return int(text) if text.isdigit() else 0
+
+
+def file_mode() -> int:
+    """CODEX_LOG_FILE_MODE in octal, 0600 where it is unset or no octal number."""
+    try:
+        return int(os.environ.get("CODEX_LOG_FILE_MODE", "600"), 8) & 0o777
+    except ValueError:
+        return 0o600

@@ -1,0 +1,168 @@
+"""The records that pass between the rooms. Offsets and lengths are bytes, times epoch seconds."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+MAX_PARTS = 256
+
+
+class Fields(NamedTuple):
+    """What a format makes of one object. `meta` is JSON text of every key that has no field of its own."""
+
+    ts: float | None
+    role: str
+    kind: str
+    message: str
+    meta: str | None
+
+
+class Event(NamedTuple):
+    """One decoded object of one physical line, `seq`; `part` counts the objects glued on it from 0.
+
+    `offset` and `length` cover the object alone, without the white space and line end around it.
+    """
+
+    seq: int
+    part: int
+    offset: int
+    length: int
+    fields: Fields
+
+
+class Reject(NamedTuple):
+    """Bytes of a physical line that are no event: kept, counted, never in the way."""
+
+    seq: int
+    offset: int
+    length: int
+    reason: str
+    detail: str
+
+
+class Cursor(NamedTuple):
+    """How far a generation has been taken, to the byte, and in which state the byte after it will be read.
+
+    `seq` is the stream's highest line number so far. `line_seq` is the line that has begun but not ended (0 for
+    none), with `parts` objects taken from it. From `skip_from` on (-1 for nowhere) bytes are being passed over
+    for `skip_reason`: a line over the limit, or a run of NULs.
+    """
+
+    offset: int = 0
+    seq: int = 0
+    lines: int = 0
+    line_seq: int = 0
+    parts: int = 0
+    skip_from: int = -1
+    skip_reason: str = ""
+
+
+class Generation(NamedTuple):
+    """One physical life of a stream's file. Hashes are blake2b, times epoch seconds, `modified` nanoseconds."""
+
+    id: int
+    stream: int
+    device: int
+    inode: int
+    head_length: int
+    head: bytes
+    marker: bytes
+    cursor: Cursor
+    base_seq: int
+    chain: bytes
+    block: bytes
+    modified: int
+    began: float
+    ended: float | None = None
+    how: str | None = None
+    superseded_by: int | None = None
+
+    @property
+    def identity(self) -> tuple[int, int]:
+        """Device and inode."""
+        return self.device, self.inode
+
+
+class Stream(NamedTuple):
+    """One logical append-only log with its generations, oldest first. `key` is its path under `root`."""
+
+    id: int
+    root: str
+    key: str
+    session_id: str
+    format: str
+    generations: tuple[Generation, ...] = ()
+    error: str | None = None
+
+    @property
+    def current(self) -> Generation | None:
+        """The generation that began last."""
+        return self.generations[-1] if self.generations else None
+
+    @property
+    def seq(self) -> int:
+        """The highest line number given so far."""
+        return self.generations[-1].cursor.seq if self.generations else 0
+
+    @property
+    def standing(self) -> list[Generation]:
+        """The generations that no rewrite superseded, oldest first."""
+        return [generation for generation in self.generations if generation.superseded_by is None]
+
+    def at(self, identity: tuple[int, int]) -> Generation | None:
+        """The latest standing generation with this device and inode."""
+        for generation in reversed(self.generations):
+            if generation.superseded_by is None and generation.identity == identity:
+                return generation
+        return None
+
+    def having(self, changed: Generation) -> Stream:
+        """The stream with one of its generations in another state."""
+        return self._replace(generations=tuple(changed if g.id == changed.id else g for g in self.generations))
+
+
+class Batch(NamedTuple):
+    """What one transaction commits: the exact bytes between two cursors and all that was made of them."""
+
+    data: bytes
+    before: Cursor
+    after: Cursor
+    events: list[Event]
+    rejects: list[Reject]
+
+
+def parse_time(value: object) -> float | None:
+    """Epoch seconds of an ISO 8601 text (UTC where it has no offset) or of a number; None if neither.
+
+    Numbers past the year 5138 (1e11 s) are taken as milliseconds, which is what JavaScript agents write.
+    """
+    if isinstance(value, str):
+        try:
+            return datetime.fromisoformat(value).timestamp() if _has_zone(value) else _utc(value)
+        except (ValueError, OverflowError):
+            return None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    seconds = float(value) / 1000 if abs(value) > 1e11 else float(value)
+    return seconds if abs(seconds) < 1e12 else None
+
+
+def _has_zone(text: str) -> bool:
+    return text.endswith(("Z", "z")) or "+" in text[10:] or "-" in text[10:]
+
+
+def _utc(text: str) -> float:
+    moment = datetime.fromisoformat(text)
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+
+
+def iso_time(seconds: float | None) -> str:
+    """`2026-01-02T03:04:05.678Z`, or `-` for no time."""
+    if seconds is None:
+        return "-"
+    try:
+        moment = datetime.fromtimestamp(seconds, UTC)
+    except (ValueError, OverflowError, OSError):
+        return f"{seconds}s"
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

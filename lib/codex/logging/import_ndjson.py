@@ -1,0 +1,202 @@
+"""Bring NDJSON files into the database once, now: `codex-import-ndjson`, and the functions behind it."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Iterable
+from contextlib import closing
+from typing import NamedTuple
+
+import click
+
+from codex.logging import config
+from codex.logging.errors import CodexLoggingError, SourceError
+from codex.logging.ingest.engine import Engine
+from codex.logging.ingest.sources import Found, Location, locate, look, scan
+from codex.logging.store.sqlite import Store
+
+LOCK_SECONDS = 5.0
+Path = str | os.PathLike[str]
+
+
+class Imported(NamedTuple):
+    """What came of one stream: new rows, new rejects, bytes; `error` where it could not be read."""
+
+    session_id: str
+    path: str
+    rows: int
+    rejects: int
+    taken: int
+    error: str | None = None
+
+
+def import_session(session_id: str, log_dir: Path | None = None, db_path: Path | None = None) -> int:
+    """Import one session's file, and its rotated ones; the count of new rows comes back.
+
+    Raises FileNotFoundError when there is no such file, SourceError or DatabaseError when it can't be done.
+    """
+    settings = config.load(log_dir, db_path)
+    location = session_location(session_id, settings.log_dir)
+    with closing(Store(settings.database)) as store:
+        result = import_stream(_engine(store), location)
+    if result.error is not None:
+        raise SourceError(result.error)
+    return result.rows
+
+
+def import_all(log_dir: Path | None = None, db_path: Path | None = None) -> dict[str, int]:
+    """Import every session under the folder: session id to new rows. A file that can't be read counts 0."""
+    settings = config.load(log_dir, db_path)
+    rows: dict[str, int] = {}
+    with closing(Store(settings.database)) as store:
+        for result in import_streams(_engine(store), stream_locations(settings.log_dir)):
+            rows[result.session_id] = rows.get(result.session_id, 0) + result.rows
+    return rows
+
+
+def session_location(session_id: str, log_dir: str) -> Location:
+    """Where a session's live file is. Raises FileNotFoundError when neither it nor a rotated one is there."""
+    path = config.session_path(session_id, log_dir)
+    location = locate(log_dir, path)
+    assert location is not None
+    if look(location) is None and look(location.rotated(1)) is None:
+        raise FileNotFoundError(2, "no log file of this session", path)
+    return location
+
+
+def stream_locations(root: str, skipped: Callable[[Found], None] | None = None) -> list[Location]:
+    """Each stream's live location under the root, by name; `skipped` hears of names that are no regular file."""
+    keys: set[str] = set()
+    for found in scan(root):
+        if found.facts is not None:
+            keys.add(found.location.key)
+        elif skipped is not None:
+            skipped(found)
+    return [Location(root, key, 0) for key in sorted(keys)]
+
+
+def import_streams(engine: Engine, locations: Iterable[Location]) -> Iterable[Imported]:
+    """Import stream after stream; one that fails doesn't stop the others."""
+    for location in locations:
+        yield import_stream(engine, location)
+
+
+def import_stream(engine: Engine, location: Location) -> Imported:
+    """Import all that one stream has."""
+    rows = rejects = taken = 0
+    error = None
+    try:
+        while True:
+            progress = engine.ingest(location, final=True)
+            rows += progress.events
+            rejects += progress.rejects
+            taken += progress.taken
+            if not progress.more:
+                break
+    except SourceError as failure:
+        error = str(failure)
+    return Imported(location.session_id, location.path, rows, rejects, taken, error)
+
+
+def _engine(store: Store) -> Engine:
+    return Engine(store, lock_seconds=LOCK_SECONDS)
+
+
+@click.command(
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog='\b\nExamples:\n  codex-import-ndjson --all\n  codex-import-ndjson --session "$CODEX_SESSION_ID" --json',
+)
+@click.option("--session", "session_id", metavar="ID", help="Import this session.")
+@click.option("--all", "everything", is_flag=True, help="Import every session of the folder.")
+@click.option(
+    "--log-dir",
+    type=click.Path(file_okay=False),
+    help="Folder of the NDJSON files.  [env: CODEX_SESSION_LOG_DIR; default: .codex/sessions]",
+)
+@click.option(
+    "--db",
+    type=click.Path(dir_okay=False),
+    help="Database.  [env: CODEX_LOG_DB_PATH, CODEX_DB_PATH; default: .codex/session_logs.db]",
+)
+@click.option("--json", "as_json", is_flag=True, help="Say what was done as one JSON object.")
+def command(session_id: str | None, everything: bool, log_dir: str | None, db: str | None, as_json: bool) -> int:
+    """Import session logs into the database, each line once.
+
+    It may run beside the daemon and beside itself. Exit codes: 0 all is well, 1 a file failed, 2 bad usage.
+    """
+    if everything == (session_id is not None):
+        raise click.UsageError("give either --session ID or --all")
+    settings = config.load(log_dir, db)
+    began = time.perf_counter()
+    skipped: list[str] = []
+    if session_id is not None:
+        try:
+            locations = [session_location(session_id, settings.log_dir)]
+        except FileNotFoundError as error:
+            raise CodexLoggingError(
+                f"no log file of session {session_id!r}: {error.filename}",
+                hint="Look into the folder, or name another one with --log-dir.",
+            ) from error
+    else:
+        locations = stream_locations(
+            settings.log_dir, lambda found: skipped.append(f"{found.location.path} {found.reason}")
+        )
+    with closing(Store(settings.database)) as store:
+        engine = _engine(store)
+        engine.resume(settings.log_dir)
+        results = _with_progress(import_streams(engine, locations), len(locations), quiet=as_json)
+    _report(results, skipped, time.perf_counter() - began, settings, as_json)
+    return int(any(result.error for result in results))
+
+
+def _with_progress(results: Iterable[Imported], count: int, *, quiet: bool) -> list[Imported]:
+    if quiet or count < 2 or not sys.stderr.isatty():
+        return list(results)
+    from rich.console import Console
+    from rich.progress import track
+
+    console = Console(stderr=True)
+    return list(track(results, "Importing", total=count, console=console, transient=True))
+
+
+def _report(
+    results: list[Imported], skipped: list[str], seconds: float, settings: config.Config, as_json: bool
+) -> None:
+    rows = sum(result.rows for result in results)
+    rejects = sum(result.rejects for result in results)
+    failed = [result for result in results if result.error]
+    if as_json:
+        summary = {
+            "files": len(results),
+            "rows": rows,
+            "rejects": rejects,
+            "bytes": sum(result.taken for result in results),
+            "seconds": round(seconds, 3),
+            "failed": [{"path": result.path, "error": result.error} for result in failed],
+            "skipped": skipped,
+            "log_dir": settings.log_dir,
+            "database": settings.database,
+        }
+        click.echo(json.dumps(summary, ensure_ascii=False))
+        return
+    for result in failed:
+        click.echo(f"failed: {result.error}", err=True)
+    for reason in skipped:
+        click.echo(f"skipped: {reason}", err=True)
+    click.echo(f"{len(results)} files, {rows} new rows, {rejects} rejects in {seconds:.2f} s into {settings.database}")
+    if not results:
+        click.echo(f"No *.ndjson files in {settings.log_dir}: name the folder with --log-dir.", err=True)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command's process: its exit code."""
+    from codex.logging.terminal import run
+
+    return run(command, arguments)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,118 @@
+"""Which life of which stream a file is: pure, over what a look at the file gave."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from hashlib import blake2b
+from typing import NamedTuple
+
+from codex.logging.events import Cursor, Generation, Stream
+from codex.logging.ingest.reader import Bytes
+
+HEAD_BYTES = 1024
+MARKER_BYTES = 64
+
+Recorded = Callable[[int, int, int], bytes]
+
+
+class Glance(NamedTuple):
+    """How a file compares with a generation: its first bytes, and those right before the watermark.
+
+    `head` holds the bytes the file begins with, as many as the generation's head has; `before` those that the
+    marker is of. `alike_head` and `alike_marker` tell whether they are the generation's.
+    """
+
+    head: bytes
+    before: bytes
+    alike_head: bool
+    alike_marker: bool
+
+    @property
+    def same(self) -> bool:
+        """The file goes on where the watermark stands."""
+        return self.alike_head and self.alike_marker
+
+    @property
+    def partly(self) -> bool:
+        """The same content, edited: some of it is the generation's, some isn't."""
+        return self.alike_head != self.alike_marker
+
+
+NOTHING = Glance(b"", b"", True, True)
+
+
+def digest(data: bytes) -> bytes:
+    """The fingerprint of a head or of a marker."""
+    return blake2b(data, digest_size=16).digest()
+
+
+def glance(generation: Generation, source: Bytes, size: int, recorded: Recorded) -> Glance:
+    """Compare an open file of `size` bytes with a generation; `recorded` gives a generation's own bytes."""
+    offset = generation.cursor.offset
+    head = source.read(0, min(size, generation.head_length))
+    if len(head) < generation.head_length:
+        alike_head = bool(head) and head == recorded(generation.id, 0, len(head))
+    else:
+        alike_head = digest(head) == generation.head
+    start = max(0, offset - MARKER_BYTES)
+    before = source.read(start, offset - start) if size >= offset else b""
+    return Glance(head, before, alike_head, digest(before) == generation.marker)
+
+
+def is_prefix(generation: Generation, source: Bytes, size: int, recorded: Recorded) -> bool:
+    """Whether a shorter file holds the generation's first bytes: a copy being made, or made before the rest."""
+    if not 0 < size < generation.cursor.offset:
+        return False
+    start = max(0, size - HEAD_BYTES)
+    head = source.read(0, min(size, HEAD_BYTES))
+    return head == recorded(generation.id, 0, len(head)) and source.read(start, size - start) == recorded(
+        generation.id, start, size
+    )
+
+
+class Ending(NamedTuple):
+    """How another generation ends when one begins; a superseded one leaves the default view."""
+
+    generation: int
+    how: str
+    superseded: bool
+
+
+class Life(NamedTuple):
+    """The generation that a file is, before its next batch. `generation.id` is 0 where one begins."""
+
+    stream: Stream
+    generation: Generation
+    glance: Glance
+    ending: Ending | None = None
+
+
+def begin(stream: Stream, identity: tuple[int, int], start: bytes, ending: Ending | None, base_seq: int) -> Life:
+    """A new generation of the stream, numbered from `base_seq`; `start` is the chain's start."""
+    generation = Generation(
+        id=0,
+        stream=stream.id,
+        device=identity[0],
+        inode=identity[1],
+        head_length=0,
+        head=b"",
+        marker=b"",
+        cursor=Cursor(seq=base_seq),
+        base_seq=base_seq,
+        chain=start,
+        block=start,
+        modified=0,
+        began=0.0,
+    )
+    return Life(stream, generation, NOTHING, ending)
+
+
+def advance(life: Life, data: bytes, after: Cursor) -> Generation:
+    """The generation's fingerprints and watermark once `data` has been taken."""
+    generation, seen = life.generation, life.glance
+    head_length, head = generation.head_length, generation.head
+    if head_length < HEAD_BYTES:
+        first = seen.head + data[: HEAD_BYTES - head_length]
+        head_length, head = len(first), digest(first)
+    marker = digest((seen.before + data[-MARKER_BYTES:])[-MARKER_BYTES:])
+    return generation._replace(head_length=head_length, head=head, marker=marker, cursor=after)

@@ -1,0 +1,74 @@
+"""From the watermark to the last whole line: which bytes of a file are next. Memory is bounded by the line limit."""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Protocol
+
+from codex.logging.events import Cursor
+
+
+class Bytes(Protocol):
+    """Anything that gives bytes by offset, as Source does."""
+
+    def read(self, offset: int, length: int) -> bytes:
+        """At most `length` bytes from `offset`; fewer only at the end."""
+        ...
+
+
+class Limits(NamedTuple):
+    """Bytes: what one batch reads at most, and the longest line that is decoded."""
+
+    batch: int
+    line: int
+
+
+class Chunk(NamedTuple):
+    """The next bytes from a cursor on.
+
+    `data` is whole lines, or the inside of a skip (`oversize` when a too long line begins or goes on here).
+    `tail` is the unterminated rest of the file, when it was asked for and is all there is. No line feed stands
+    between the cursor and `scanned`; `more` tells that the file goes on behind `data`.
+    """
+
+    data: bytes = b""
+    oversize: bool = False
+    tail: bytes = b""
+    scanned: int = 0
+    more: bool = False
+
+
+def next_chunk(
+    source: Bytes, size: int, cursor: Cursor, limits: Limits, *, scanned: int = 0, tail: bool = False
+) -> Chunk:
+    """The chunk that follows the cursor in a file of `size` bytes: one batch, or one longer line."""
+    start = cursor.offset
+    if scanned > start and not tail:
+        return _longer_line(source, size, start, scanned, limits)
+    data = source.read(start, min(limits.batch, size - start))
+    if cursor.skip_reason == "oversize":
+        data = data[: data.find(b"\n") + 1] or data
+        return Chunk(data, oversize=True, more=start + len(data) < size)
+    end = data.rfind(b"\n") + 1
+    if not end and (data[:1] == b"\0" or cursor.skip_reason == "nul"):
+        end = len(data) - len(data.lstrip(b"\0"))
+    if end:
+        return Chunk(data[:end], more=start + end < size)
+    found = _longer_line(source, size, start, start + len(data), limits)
+    if tail and not found.data and found.scanned > start:
+        return found._replace(tail=source.read(start, found.scanned - start))
+    return found
+
+
+def _longer_line(source: Bytes, size: int, start: int, scanned: int, limits: Limits) -> Chunk:
+    """Look for the line's end behind `scanned`, reading the line again only once its end is there."""
+    while scanned < size and scanned - start <= limits.line:
+        piece = source.read(scanned, min(limits.batch, size - scanned))
+        if not piece:
+            break
+        end = piece.find(b"\n") + 1
+        if end:
+            return Chunk(source.read(start, scanned + end - start), more=scanned + end < size)
+        scanned += len(piece)
+    if scanned - start > limits.line:
+        return Chunk(source.read(start, limits.batch), oversize=True, more=True)
+    return Chunk(scanned=scanned)

@@ -1,0 +1,204 @@
+"""The files under a watched root: their names, what they are, and their bytes under the lock."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import stat
+import time
+from collections.abc import Iterator
+from types import TracebackType
+from typing import NamedTuple
+
+import portalocker
+
+from codex.logging.errors import SourceBusyError, SourceChangedError, SourceError
+
+_NAME = re.compile(r"(?P<key>.+\.ndjson)(?:\.(?P<number>[1-9][0-9]*))?", re.DOTALL)
+_SHARED = portalocker.LockFlags.SHARED | portalocker.LockFlags.NON_BLOCKING
+_LOCK_POLL_SECONDS = 0.0001
+
+
+class Location(NamedTuple):
+    """A file of a stream. `key` is the live file's path under `root`; `number` counts rotations, 0 is live."""
+
+    root: str
+    key: str
+    number: int
+
+    @property
+    def path(self) -> str:
+        """The absolute path."""
+        suffix = f".{self.number}" if self.number else ""
+        return os.path.join(self.root, self.key) + suffix
+
+    @property
+    def session_id(self) -> str:
+        """The session that the live file's name says."""
+        return os.path.basename(self.key).removesuffix(".ndjson")
+
+    def rotated(self, number: int) -> Location:
+        """The stream's file at another number."""
+        return Location(self.root, self.key, number)
+
+
+class Facts(NamedTuple):
+    """What one look at a file told: identity, bytes, nanoseconds."""
+
+    device: int
+    inode: int
+    size: int
+    modified: int
+
+    @property
+    def identity(self) -> tuple[int, int]:
+        """Device and inode, as signed 64 bits, which is what SQLite stores."""
+        return signed(self.device), signed(self.inode)
+
+
+def signed(number: int) -> int:
+    """A 64 bit number as SQLite stores it."""
+    return number - (1 << 64) if number >= 1 << 63 else number
+
+
+def locate(root: str, path: str) -> Location | None:
+    """Which stream's file a path is; None when its name is none of ours, or it lies outside the root."""
+    relative = path[len(root) + 1 :] if path.startswith(root + os.sep) else ""
+    match = _NAME.fullmatch(relative)
+    if match is None or os.path.basename(relative).startswith("."):
+        return None
+    return Location(root, match["key"], int(match["number"] or 0))
+
+
+def facts_of(status: os.stat_result) -> Facts:
+    """The facts of a stat or fstat."""
+    return Facts(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+
+
+def look(location: Location) -> Facts | None:
+    """The facts of a regular file, not followed through a link; None when there is none."""
+    try:
+        status = os.lstat(location.path)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise SourceError(f"{location.path}: {error.strerror}") from error
+    return facts_of(status) if stat.S_ISREG(status.st_mode) else None
+
+
+class Found(NamedTuple):
+    """One name that a scan came upon; `facts` is None when it is no readable regular file, for `reason`."""
+
+    location: Location
+    facts: Facts | None
+    reason: str
+
+
+def scan(root: str) -> Iterator[Found]:
+    """Every file under the root whose name is a log's, depth first; links aren't followed.
+
+    A folder that can't be read is passed over; a root that is missing has no files.
+    """
+    folders = [root]
+    while folders:
+        try:
+            entries = os.scandir(folders.pop())
+        except OSError:
+            continue
+        with entries:
+            for entry in entries:
+                location = locate(root, entry.path)
+                try:
+                    if location is not None:
+                        yield _found(location, entry)
+                    elif not entry.name.startswith(".") and entry.is_dir(follow_symlinks=False):
+                        folders.append(entry.path)
+                except FileNotFoundError:
+                    continue
+
+
+def _found(location: Location, entry: os.DirEntry[str]) -> Found:
+    status = entry.stat(follow_symlinks=False)
+    if stat.S_ISREG(status.st_mode):
+        return Found(location, facts_of(status), "")
+    kinds = {
+        stat.S_IFDIR: "a folder",
+        stat.S_IFLNK: "a symbolic link",
+        stat.S_IFIFO: "a named pipe",
+        stat.S_IFSOCK: "a socket",
+    }
+    return Found(location, None, f"is {kinds.get(stat.S_IFMT(status.st_mode), 'a device')}, not a regular file")
+
+
+class Source:
+    """One log file, open and under a shared lock, which writers' exclusive lock waits for.
+
+    Raises SourceBusyError when the lock isn't had within `wait` seconds, SourceChangedError when the path names
+    another file by then, SourceError when it can't be read as a log.
+    """
+
+    def __init__(self, location: Location, wait: float) -> None:
+        self.location = location
+        self._descriptor = _open(location.path)
+        try:
+            _lock_shared(self._descriptor, location.path, wait)
+            status = os.fstat(self._descriptor)
+            self.facts = facts_of(status)
+            if not stat.S_ISREG(status.st_mode):
+                raise SourceError(f"{location.path} is not a regular file")
+            named = look(location)
+            if named is None or named.identity != self.facts.identity:
+                raise SourceChangedError(f"{location.path} was replaced while it was opened")
+        except BaseException:
+            os.close(self._descriptor)
+            raise
+
+    def __enter__(self) -> Source:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        os.close(self._descriptor)  # which releases the lock: nobody else has this descriptor
+
+    def read(self, offset: int, length: int) -> bytes:
+        """The bytes from `offset`, at most `length` of them; fewer only at the end of the file."""
+        try:
+            data = os.pread(self._descriptor, length, offset)
+            while len(data) < length:
+                more = os.pread(self._descriptor, length - len(data), offset + len(data))
+                if not more:
+                    break
+                data += more
+        except OSError as error:
+            raise SourceError(f"{self.location.path}: {error.strerror}") from error
+        return data
+
+
+def _open(path: str) -> int:
+    # O_NONBLOCK: a named pipe under a log's name must not hang the one loop
+    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NOCTTY
+    try:
+        return os.open(path, flags)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise SourceChangedError(f"{path} is gone") from error
+    except OSError as error:
+        reason = "is a symbolic link" if error.errno == errno.ELOOP else error.strerror
+        raise SourceError(f"{path}: {reason}", hint="Give the daemon's user the right to read it.") from error
+
+
+def _lock_shared(descriptor: int, path: str, wait: float) -> None:
+    deadline = time.monotonic() + wait
+    while True:
+        try:
+            portalocker.lock(descriptor, _SHARED)
+        except portalocker.LockException as error:
+            if time.monotonic() >= deadline:
+                raise SourceBusyError(
+                    f"{path} is locked by another process",
+                    hint="Its lines are read when that process lets go; `codex-ingestd status` shows the lag.",
+                ) from error
+            time.sleep(_LOCK_POLL_SECONDS)
+        else:
+            return

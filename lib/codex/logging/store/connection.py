@@ -1,0 +1,145 @@
+"""Open the database: for the writers with its schema brought up to date, for the readers as it is."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import resources
+from typing import Any
+
+import apsw
+
+from codex.logging.errors import DatabaseError, DatabaseMissingError
+
+APPLICATION_ID = 0x43445831  # "CDX1"
+BUSY_MILLISECONDS = 5000
+_OURS = ("streams", "generations", "events", "segments", "meta")
+
+
+def open_writer(path: str, *, wait_milliseconds: int = BUSY_MILLISECONDS) -> apsw.Connection:
+    """A connection that may write; the file and its folder are made, the schema is brought up to date.
+
+    Raises DatabaseError when the file can't be used.
+    """
+    with translated(path):
+        os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+        os.close(os.open(path, os.O_CREAT | os.O_RDWR | getattr(os, "O_CLOEXEC", 0), 0o600))
+        connection = apsw.Connection(path, statementcachesize=200)
+        connection.set_busy_timeout(wait_milliseconds)
+        connection.pragma("page_size", 16384)  # takes effect on a new file only
+        connection.pragma("journal_mode", "wal")
+        connection.pragma("synchronous", "normal")
+        migrate(connection, path)
+    return connection
+
+
+def open_reader(path: str) -> apsw.Connection:
+    """A connection that can't write. Raises DatabaseMissingError when there is no such file."""
+    if not os.path.exists(path):
+        raise DatabaseMissingError(
+            f"there is no database at {path}",
+            hint="Start `codex-ingestd run`, or run `codex-import-ndjson --all`, or name another one with --db.",
+        )
+    with translated(path):
+        try:
+            connection = apsw.Connection(path, flags=apsw.SQLITE_OPEN_READONLY)
+            connection.set_busy_timeout(BUSY_MILLISECONDS)
+            connection.pragma("schema_version")
+        except apsw.CantOpenError:
+            # In a folder that we can't write, a WAL database opens only as what it is: nobody writes it.
+            connection = apsw.Connection(
+                f"file:{_quoted(path)}?immutable=1", flags=apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
+            )
+            connection.pragma("schema_version")
+    return connection
+
+
+def scalar(connection: apsw.Connection, query: str, values: tuple[object, ...] = ()) -> Any:
+    """The first column of the query's first row; None when it has none."""
+    row = connection.execute(query, values).fetchone()
+    return None if row is None else row[0]
+
+
+def has_relation(connection: apsw.Connection, name: str) -> bool:
+    """Whether there is a table or a view of this name."""
+    return bool(scalar(connection, "SELECT 1 FROM sqlite_schema WHERE type IN ('table', 'view') AND name = ?", (name,)))
+
+
+@contextmanager
+def immediate(connection: apsw.Connection) -> Iterator[None]:
+    """One write transaction, rolled back when the block raises."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+
+
+@contextmanager
+def translated(path: str) -> Iterator[None]:
+    """SQLite's and the file system's errors as DatabaseError, with what to do next."""
+    try:
+        yield
+    except apsw.Error as error:
+        hint = next((hint for kind, hint in _HINTS.items() if isinstance(error, kind)), "")
+        raise DatabaseError(f"{path}: {error}", hint=hint) from error
+    except OSError as error:
+        raise DatabaseError(f"{path}: {error.strerror}", hint="Choose another place with --db.") from error
+
+
+_HINTS: dict[type[apsw.Error], str] = {
+    apsw.BusyError: "Another program holds the database; it is tried again.",
+    apsw.LockedError: "Another program holds the database; it is tried again.",
+    apsw.FullError: "The disk is full: make room; ingestion goes on by itself.",
+    apsw.ReadOnlyError: "Give this user the right to write the database and its folder, or choose another --db.",
+    apsw.CantOpenError: "Give this user the right to write the database and its folder, or choose another --db.",
+    apsw.NotADBError: "This file is no SQLite database: choose another --db, or move it away.",
+    apsw.CorruptError: "The database is damaged: move it away; it is made anew from the NDJSON files.",
+}
+
+
+def migrate(connection: apsw.Connection, path: str) -> None:
+    """Take each numbered step that the file lacks; a step and its number commit together."""
+    steps = migrations()
+    if connection.pragma("user_version") == len(steps):
+        return
+    with immediate(connection):
+        version = connection.pragma("user_version")
+        if version > len(steps):
+            raise DatabaseError(
+                f"{path} was made by a newer version (schema {version}, this program knows {len(steps)})",
+                hint="Upgrade codex-ingestd, or choose another --db.",
+            )
+        if version == 0:
+            _refuse_foreign_tables(connection, path)
+            connection.pragma("application_id", APPLICATION_ID)
+        for number, sql in enumerate(steps[version:], version + 1):
+            connection.execute(sql)
+            connection.pragma("user_version", number)
+
+
+def migrations() -> list[str]:
+    """The SQL of the numbered steps, in order."""
+    folder = resources.files(__package__) / "schema"
+    steps = sorted(entry.name for entry in folder.iterdir() if re.fullmatch(r"\d{4}\.sql", entry.name))
+    return [(folder / step).read_text(encoding="utf-8") for step in steps]
+
+
+def _refuse_foreign_tables(connection: apsw.Connection, path: str) -> None:
+    taken = [name for name in (*_OURS, "session_events") if has_relation(connection, name)]
+    if taken:
+        raise DatabaseError(
+            f"{path} already holds a table named {taken[0]} that this program didn't make",
+            hint="Choose another --db.",
+        )
+
+
+def _quoted(path: str) -> str:
+    from urllib.parse import quote
+
+    return quote(path)

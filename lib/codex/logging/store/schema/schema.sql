@@ -1,0 +1,104 @@
+-- The end state of the numbered steps beside this file; a test holds them equal.
+
+-- One row per logical log. `path` is the live file's path under `root`.
+CREATE TABLE streams (
+    id INTEGER PRIMARY KEY,
+    root TEXT NOT NULL,
+    path TEXT NOT NULL,
+    session_id TEXT NOT NULL,
+    parent_session_id TEXT,
+    format TEXT NOT NULL,
+    state TEXT NOT NULL DEFAULT 'live',
+    error TEXT,
+    error_at REAL,
+    UNIQUE (root, path)
+);
+CREATE INDEX streams_by_session ON streams (session_id);
+
+-- One row per physical life of a stream's file. Offsets and lengths are bytes, times epoch seconds,
+-- `modified` nanoseconds. The watermark is ("offset", seq); from there to `skip_from` see events.py, Cursor.
+CREATE TABLE generations (
+    id INTEGER PRIMARY KEY,
+    stream INTEGER NOT NULL REFERENCES streams (id),
+    device INTEGER NOT NULL,
+    inode INTEGER NOT NULL,
+    head_length INTEGER NOT NULL,
+    head BLOB NOT NULL,
+    marker BLOB NOT NULL,
+    "offset" INTEGER NOT NULL,
+    seq INTEGER NOT NULL,
+    lines INTEGER NOT NULL,
+    line_seq INTEGER NOT NULL,
+    parts INTEGER NOT NULL,
+    skip_from INTEGER NOT NULL,
+    skip_reason TEXT NOT NULL,
+    base_seq INTEGER NOT NULL,
+    chain BLOB NOT NULL,
+    block BLOB NOT NULL,
+    modified INTEGER NOT NULL,
+    began REAL NOT NULL,
+    committed_at REAL NOT NULL,
+    ended REAL,
+    how TEXT,
+    superseded_by INTEGER REFERENCES generations (id)
+);
+CREATE INDEX generations_by_stream ON generations (stream);
+CREATE INDEX generations_by_inode ON generations (inode, device);
+
+-- id = generation << 40 | seq << 8 | part: the key is the row id, and no second index is written.
+CREATE TABLE events (
+    id INTEGER PRIMARY KEY,
+    ts REAL,
+    role TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    message TEXT NOT NULL,
+    meta TEXT,
+    tool TEXT,
+    model TEXT,
+    call_id TEXT,
+    parent TEXT,
+    "offset" INTEGER NOT NULL,
+    length INTEGER NOT NULL,
+    generation INTEGER GENERATED ALWAYS AS (id >> 40) VIRTUAL,
+    seq INTEGER GENERATED ALWAYS AS ((id >> 8) & 0xffffffff) VIRTUAL,
+    part INTEGER GENERATED ALWAYS AS (id & 0xff) VIRTUAL
+);
+
+-- id = generation << 40 | offset.
+CREATE TABLE ingest_rejects (
+    id INTEGER PRIMARY KEY,
+    session_id TEXT NOT NULL,
+    seq INTEGER NOT NULL,
+    length INTEGER NOT NULL,
+    reason TEXT NOT NULL,
+    detail TEXT NOT NULL,
+    generation INTEGER GENERATED ALWAYS AS (id >> 40) VIRTUAL,
+    "offset" INTEGER GENERATED ALWAYS AS (id & 0xffffffffff) VIRTUAL
+);
+
+-- The exact bytes of everything ingested. id = generation << 40 | start offset; `bytes` is one zstd frame;
+-- `chain` is the generation's chain at end_offset (see segments.py).
+CREATE TABLE segments (
+    id INTEGER PRIMARY KEY,
+    end_offset INTEGER NOT NULL,
+    first_seq INTEGER NOT NULL,
+    lines INTEGER NOT NULL,
+    chain BLOB NOT NULL,
+    bytes BLOB NOT NULL,
+    generation INTEGER GENERATED ALWAYS AS (id >> 40) VIRTUAL,
+    start_offset INTEGER GENERATED ALWAYS AS (id & 0xffffffffff) VIRTUAL
+);
+
+CREATE TABLE meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID;
+
+CREATE VIEW session_events AS
+SELECT s.session_id, e.seq, e.ts, e.role, e.message, coalesce(e.meta, '{}') AS meta, e.part, e.kind,
+       g.id AS generation, e."offset", e.length
+FROM streams AS s
+JOIN generations AS g ON g.stream = s.id AND g.superseded_by IS NULL
+JOIN events AS e ON e.id BETWEEN g.id << 40 AND (g.id << 40) + 0xffffffffff;
+
+CREATE VIEW session_ingest_watermark AS
+SELECT s.session_id, g.seq, g.id AS generation, g."offset", g.committed_at
+FROM streams AS s
+JOIN generations AS g ON g.id = (SELECT max(id) FROM generations WHERE stream = s.id);

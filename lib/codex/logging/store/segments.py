@@ -1,0 +1,64 @@
+"""The exact bytes of a generation: compressed, and chained so that a change of any byte shows.
+
+The chain at length L is a pure function of the first L bytes, whatever the batches were: with blocks of 64 KiB,
+block 0 has key c0 = blake2b(""), each full block i gives c(i+1) = blake2b(c(i) + block i), and the chain at L is
+blake2b(c(k) + the rest behind the last full block k). So merging, or building anew, changes no chain.
+"""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+
+import zstandard
+
+BLOCK_BYTES = 64 << 10
+DIGEST_BYTES = 20
+START = blake2b(b"", digest_size=DIGEST_BYTES).digest()
+LEVEL = 3
+
+_compressor = zstandard.ZstdCompressor(level=LEVEL)
+_decompressor = zstandard.ZstdDecompressor()
+
+
+class Chain:
+    """The running chain of one generation."""
+
+    def __init__(self, offset: int = 0, block: bytes = START, rest: bytes = b"") -> None:
+        """Resume at `offset` bytes: `block` is c(k), `rest` the bytes behind the last full block."""
+        self.offset = offset - len(rest)
+        self.block = block
+        self._hash = blake2b(block, digest_size=DIGEST_BYTES)
+        self.update(rest)
+
+    def update(self, data: bytes) -> None:
+        """Take the bytes that follow."""
+        start = 0
+        while start < len(data):
+            room = BLOCK_BYTES - self.offset % BLOCK_BYTES
+            piece = data if room >= len(data) - start and not start else data[start : start + room]
+            self._hash.update(piece)
+            self.offset += len(piece)
+            start += len(piece)
+            if self.offset % BLOCK_BYTES == 0:
+                self.block = self._hash.digest()
+                self._hash = blake2b(self.block, digest_size=DIGEST_BYTES)
+
+    def digest(self) -> bytes:
+        """The chain at `offset`, 20 bytes."""
+        return self._hash.digest()
+
+    def copy(self) -> Chain:
+        """The same state, apart from this one."""
+        twin = object.__new__(Chain)
+        twin.offset, twin.block, twin._hash = self.offset, self.block, self._hash.copy()
+        return twin
+
+
+def compress(data: bytes) -> bytes:
+    """One zstd frame that knows its size."""
+    return _compressor.compress(data)
+
+
+def decompress(frame: bytes) -> bytes:
+    """The bytes of a frame. Raises zstandard.ZstdError when it is damaged."""
+    return _decompressor.decompress(frame)

@@ -1,0 +1,250 @@
+"""The one place that writes rows. Each public method is one transaction."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+
+from codex.logging.errors import StaleWatermarkError
+from codex.logging.events import Batch, Cursor, Event, Generation, Reject, Stream
+from codex.logging.store import segments
+from codex.logging.store.connection import immediate, open_writer, scalar, translated
+
+_GENERATION_COLUMNS = (
+    'id, stream, device, inode, head_length, head, marker, "offset", seq, lines, line_seq, parts, skip_from,'
+    " skip_reason, base_seq, chain, block, modified, began, ended, how, superseded_by"
+)
+_STREAM_COLUMNS = "id, root, path, session_id, format, error"
+_SELECT_GENERATIONS = f"SELECT {_GENERATION_COLUMNS} FROM generations WHERE stream = ? ORDER BY id"  # noqa: S608
+_SELECT_STREAM = f"SELECT {_STREAM_COLUMNS} FROM streams WHERE root = ? AND path = ?"  # noqa: S608
+_SELECT_STREAM_BY_ID = f"SELECT {_STREAM_COLUMNS} FROM streams WHERE id = ?"  # noqa: S608
+_INSERT_STREAM = """
+INSERT INTO streams (root, path, session_id, format) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING"""
+_INSERT_GENERATION = """
+INSERT INTO generations (stream, device, inode, head_length, head, marker, "offset", seq, lines, line_seq, parts,
+                         skip_from, skip_reason, base_seq, chain, block, modified, began, committed_at)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
+_MOVE_WATERMARK = """
+UPDATE generations SET head_length = ?, head = ?, marker = ?, "offset" = ?, seq = ?, lines = ?, line_seq = ?,
+                       parts = ?, skip_from = ?, skip_reason = ?, chain = ?, block = ?, modified = ?,
+                       committed_at = ?
+WHERE id = ? AND "offset" = ? AND seq = ? AND superseded_by IS NULL"""
+_MOVE_SEQ = "UPDATE generations SET seq = ? WHERE id = ? AND seq = ?"
+_INSERT_EVENT = """
+INSERT INTO events (id, ts, role, kind, message, meta, "offset", length) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"""
+_INSERT_REJECT = """
+INSERT INTO ingest_rejects (id, session_id, seq, length, reason, detail) VALUES (?, ?, ?, ?, ?, ?)"""
+_INSERT_SEGMENT = """
+INSERT INTO segments (id, end_offset, first_seq, lines, chain, bytes) VALUES (?, ?, ?, ?, ?, ?)"""
+
+
+class Store:
+    """The database of one process. Not for sharing between threads. Raises DatabaseError."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.connection = open_writer(path)
+
+    def close(self) -> None:
+        """Close the file."""
+        self.connection.close()
+
+    # -- the ledger, read
+
+    def stream(self, root: str, key: str) -> Stream | None:
+        """The stream whose live file is `key` under `root`."""
+        with translated(self.path):
+            return self._stream(self.connection.execute(_SELECT_STREAM, (root, key)).fetchone())
+
+    def streams_by_identity(self, identity: tuple[int, int]) -> list[Stream]:
+        """The streams that have a generation with this device and inode."""
+        query = "SELECT DISTINCT stream FROM generations WHERE device = ? AND inode = ?"
+        with translated(self.path):
+            found = [row[0] for row in self.connection.execute(query, identity)]
+            rows = [self.connection.execute(_SELECT_STREAM_BY_ID, (number,)).fetchone() for number in found]
+        return [stream for row in rows if (stream := self._stream(row))]
+
+    def watermarks(self, root: str) -> Iterator[tuple[tuple[int, int], int, int]]:
+        """(identity, offset, modified) of each generation under the root: what needs no second look."""
+        query = """
+        SELECT g.device, g.inode, g."offset", g.modified
+        FROM streams AS s JOIN generations AS g ON g.stream = s.id
+        WHERE s.root = ? AND g.superseded_by IS NULL ORDER BY g.id"""
+        with translated(self.path):
+            for device, inode, offset, modified in self.connection.execute(query, (root,)):
+                yield (device, inode), offset, modified
+
+    def live_keys(self, root: str) -> list[str]:
+        """The live files' paths of the streams that were last seen present."""
+        query = "SELECT path FROM streams WHERE root = ? AND state = 'live' ORDER BY id"
+        with translated(self.path):
+            return [row[0] for row in self.connection.execute(query, (root,))]
+
+    def recorded(self, generation: int, start: int, end: int) -> bytes:
+        """The recorded bytes of a generation in [start, end)."""
+        query = "SELECT id & 0xffffffffff, bytes FROM segments WHERE id BETWEEN ? AND ? AND end_offset > ? ORDER BY id"
+        first = self.connection.execute(
+            "SELECT max(id) FROM segments WHERE id BETWEEN ? AND ?",
+            (generation << 40, generation << 40 | start),
+        ).fetchone()
+        pieces = []
+        with translated(self.path):
+            low = first[0] if first and first[0] is not None else generation << 40
+            for begin, frame in self.connection.execute(query, (low, (generation << 40 | end) - 1, start)):
+                data = segments.decompress(frame)
+                pieces.append(data[max(0, start - begin) : end - begin])
+        return b"".join(pieces)
+
+    def _stream(self, row: tuple[object, ...] | None) -> Stream | None:
+        if row is None:
+            return None
+        number, root, key, session_id, form, error = row
+        rows = self.connection.execute(_SELECT_GENERATIONS, (number,))
+        return Stream(number, root, key, session_id, form, tuple(map(_generation, rows)), error)  # type: ignore[arg-type]
+
+    # -- the ledger and the rows, written
+
+    def commit(
+        self, stream: Stream, generation: Generation, batch: Batch, ending: tuple[int, str, bool] | None
+    ) -> Stream:
+        """Rows, rejects, segment and watermark in one transaction; `generation` is its state after the batch.
+
+        A generation with id 0 begins here, and with `ending` (id, how, superseded) another one ends. Raises
+        StaleWatermarkError, with nothing written, when the ledger is no longer the one that the batch was read by.
+        """
+        now = time.time()
+        with translated(self.path), immediate(self.connection):
+            stream = self._begin_stream(stream)
+            if generation.id:
+                self._move_watermark(stream, generation, now)
+            else:
+                generation = self._begin_generation(stream, generation, now)
+            if ending is not None:
+                self._end(ending, generation.id, now)
+            self._insert_rows(stream, generation, batch)
+        return _with_generation(stream, generation, ending, now)
+
+    def end(self, generation: int, how: str, stream: int, state: str | None = None) -> None:
+        """Note that a generation has ended, and how; `state` is the stream's from then on."""
+        with translated(self.path), immediate(self.connection):
+            self._end((generation, how, False), None, time.time())
+            if state is not None:
+                self.connection.execute("UPDATE streams SET state = ? WHERE id = ?", (state, stream))
+
+    def resume(self, generation: Generation, key: str | None) -> None:
+        """Note a generation's file under its new identity, state and, with `key`, its stream under a new path."""
+        with translated(self.path), immediate(self.connection):
+            self.connection.execute(
+                "UPDATE generations SET device = ?, inode = ?, how = ?, ended = ? WHERE id = ?",
+                (generation.device, generation.inode, generation.how, generation.ended, generation.id),
+            )
+            self.connection.execute(
+                "UPDATE streams SET path = coalesce(?, path), state = 'live' WHERE id = ?", (key, generation.stream)
+            )
+
+    def note_error(self, root: str, key: str, session_id: str, form: str, error: str | None) -> None:
+        """Keep the stream's last error, or clear it; a stream that has no row gets one for an error."""
+        with translated(self.path), immediate(self.connection):
+            if error is not None:
+                self.connection.execute(_INSERT_STREAM, (root, key, session_id, form))
+            self.connection.execute(
+                "UPDATE streams SET error = ?, error_at = ? WHERE root = ? AND path = ?",
+                (error, time.time() if error else None, root, key),
+            )
+
+    def note(self, key: str, value: str | None) -> None:
+        """Set or remove one fact about the daemon in `meta`."""
+        with translated(self.path), immediate(self.connection):
+            if value is None:
+                self.connection.execute("DELETE FROM meta WHERE key = ?", (key,))
+            else:
+                self.connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
+
+    def _begin_stream(self, stream: Stream) -> Stream:
+        if stream.id:
+            return stream
+        key = (stream.root, stream.key)
+        self.connection.execute(_INSERT_STREAM, (*key, stream.session_id, stream.format))
+        return stream._replace(id=scalar(self.connection, _SELECT_STREAM, key))
+
+    def _move_watermark(self, stream: Stream, after: Generation, now: float) -> None:
+        known = next(g for g in stream.generations if g.id == after.id)
+        fingerprint = (after.head_length, after.head, after.marker)
+        state = (*after.cursor, after.chain, after.block, after.modified, now)
+        guard = (after.id, known.cursor.offset, known.cursor.seq)
+        self.connection.execute(_MOVE_WATERMARK, (*fingerprint, *state, *guard))
+        moved = self.connection.changes()
+        current = stream.generations[-1]
+        if moved and current.id != after.id:  # late lines of an older generation take the stream's next numbers
+            self.connection.execute(_MOVE_SEQ, (after.cursor.seq, current.id, current.cursor.seq))
+            moved = self.connection.changes()
+        if not moved:
+            raise StaleWatermarkError("another importer moved this watermark first")
+
+    def _begin_generation(self, stream: Stream, new: Generation, now: float) -> Generation:
+        latest = scalar(self.connection, "SELECT max(id) FROM generations WHERE stream = ?", (stream.id,))
+        if latest != (stream.current.id if stream.current else None):
+            raise StaleWatermarkError("another importer began a generation of this stream first")
+        fingerprint = (new.head_length, new.head, new.marker)
+        state = (*new.cursor, new.base_seq, new.chain, new.block, new.modified, now, now)
+        self.connection.execute(_INSERT_GENERATION, (stream.id, *new.identity, *fingerprint, *state))
+        self.connection.execute("UPDATE streams SET state = 'live' WHERE id = ? AND state <> 'live'", (stream.id,))
+        return new._replace(id=self.connection.last_insert_rowid(), stream=stream.id, began=now)
+
+    def _end(self, ending: tuple[int, str, bool], successor: int | None, now: float) -> None:
+        number, how, superseded = ending
+        self.connection.execute(
+            "UPDATE generations SET ended = ?, how = ?, superseded_by = ? WHERE id = ?",
+            (now, how, successor if superseded else None, number),
+        )
+
+    def _insert_rows(self, stream: Stream, generation: Generation, batch: Batch) -> None:
+        key = generation.id << 40
+        execute_many = self.connection.executemany
+        execute_many(_INSERT_EVENT, _event_rows(key, batch.events))
+        if batch.rejects:
+            execute_many(_INSERT_REJECT, _reject_rows(key, stream.session_id, batch.rejects))
+        before, after = batch.before, batch.after
+        frame = segments.compress(batch.data)
+        first_seq = before.line_seq or before.seq + 1
+        row = (
+            key | before.offset,
+            after.offset,
+            first_seq,
+            after.lines - before.lines,
+            generation.chain,
+            frame,
+        )
+        self.connection.execute(_INSERT_SEGMENT, row)
+
+
+def _event_rows(key: int, events: Iterable[Event]) -> Iterator[tuple[object, ...]]:
+    for seq, part, offset, length, fields in events:
+        yield (key | seq << 8 | part, *fields, offset, length)
+
+
+def _reject_rows(key: int, session_id: str, rejects: Iterable[Reject]) -> Iterator[tuple[object, ...]]:
+    for seq, offset, length, reason, detail in rejects:
+        yield (key | offset, session_id, seq, length, reason, detail)
+
+
+def _generation(row: tuple[object, ...]) -> Generation:
+    return Generation(*row[:7], Cursor(*row[7:14]), *row[14:])  # type: ignore[arg-type, call-arg]
+
+
+def _with_generation(
+    stream: Stream, generation: Generation, ending: tuple[int, str, bool] | None, now: float
+) -> Stream:
+    """The stream as the transaction left it."""
+    known = list(stream.generations)
+    if ending is not None:
+        number, how, superseded = ending
+        successor = generation.id if superseded else None
+        known = [g._replace(ended=now, how=how, superseded_by=successor) if g.id == number else g for g in known]
+    if any(g.id == generation.id for g in known):
+        seq = generation.cursor.seq
+        known = [generation if g.id == generation.id else g for g in known]
+        known[-1] = known[-1]._replace(cursor=known[-1].cursor._replace(seq=seq))
+    else:
+        known.append(generation)
+    return stream._replace(generations=tuple(known))

@@ -1,0 +1,45 @@
+"""What every command does alike at its edge: exit codes, messages with a hint, UTF-8."""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+
+import click
+
+from codex.logging.errors import CodexLoggingError
+
+
+def run(command: click.Command, arguments: list[str] | None = None) -> int:
+    """Run a command and give its exit code; an error is a message and a hint, with --debug a traceback."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(encoding="utf-8", errors="replace")
+    arguments = sys.argv[1:] if arguments is None else arguments
+    debug = bool(os.environ.get("CODEX_DEBUG"))
+    try:
+        result = command.main(arguments, standalone_mode=False)
+        sys.stdout.flush()
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except CodexLoggingError as error:
+        if debug:
+            raise
+        click.echo(f"error: {error}", err=True)
+        if error.hint:
+            click.echo(f"hint: {error.hint}", err=True)
+        return error.exit_code
+    except Exception as error:
+        if debug:
+            raise
+        click.echo(f"error: {type(error).__name__}: {error}", err=True)
+        click.echo("hint: this is a defect; CODEX_DEBUG=1 shows where.", err=True)
+        return 1
+    return result if isinstance(result, int) else 0

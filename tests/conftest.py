@@ -1,0 +1,75 @@
+"""Fixtures, few and named after nouns. Every test works in a folder and an environment of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from codex.logging.store.sqlite import Store
+from tests.daemon import Daemon
+
+_VARIABLES = (
+    "CODEX_SESSION_ID",
+    "SESSION_ID_SOURCE",
+    "CODEX_SESSION_LOG_DIR",
+    "CODEX_LOG_DB_PATH",
+    "CODEX_DB_PATH",
+    "GH_COPILOT_WORKSPACE",
+    "GH_COPILOT_BACKUP_ROOT",
+    "NDJSON_MAX_BYTES",
+    "TEST_MODE",
+    "ALLOW_AUTOLFS",
+    "CODEX_LOG_FILE_MODE",
+    "CODEX_LOG_LEVEL",
+)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--long", action="store_true", help="also run what takes minutes")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not config.getoption("--long"):
+        for item in items:
+            if item.get_closest_marker("long"):
+                item.add_marker(pytest.mark.skip(reason="takes minutes: --long"))
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """None of the product's variables are set."""
+    for name in _VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    return monkeypatch
+
+
+@pytest.fixture
+def log_dir(tmp_path: Path) -> Path:
+    """An empty folder for session files."""
+    folder = tmp_path / "sessions"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Path:
+    """Where a database may be made."""
+    return tmp_path / "session_logs.db"
+
+
+@pytest.fixture
+def store(database: Path) -> Iterator[Store]:
+    """An open, empty store."""
+    with closing(Store(str(database))) as opened:
+        yield opened
+
+
+@pytest.fixture
+def daemon(log_dir: Path, database: Path) -> Iterator[Daemon]:
+    """A daemon process for `log_dir` and `database`; the test starts it, and it is killed at the end."""
+    process = Daemon(log_dir, database)
+    yield process
+    process.kill()

@@ -1,0 +1,80 @@
+"""A real daemon process, and a way to wait for conditions instead of sleeping."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from contextlib import closing
+from pathlib import Path
+
+from codex.logging.query_logs import Row, Selection, read_rows
+from codex.logging.store.connection import open_reader
+
+
+class Daemon:
+    """`codex-ingestd run` as a process of its own; what it says is in `log`."""
+
+    def __init__(self, log_dir: Path, database: Path) -> None:
+        self.log_dir = log_dir
+        self.database = database
+        self.log = database.with_suffix(".log")
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self, *arguments: str, env: Mapping[str, str] | None = None, ready: bool = True) -> None:
+        """Start it, and wait until it watches."""
+        command = [sys.executable, "-m", "codex_ingestd.cli", "run", "--watch", str(self.log_dir)]
+        offset = self.log.stat().st_size if self.log.exists() else 0
+        with self.log.open("ab") as output:
+            self.process = subprocess.Popen(
+                [*command, "--db", str(self.database), *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                env={**os.environ, **(env or {})},
+            )
+        if ready:
+            wait_for(lambda: b'"watching"' in self.log.read_bytes()[offset:], what="the daemon to watch")
+
+    def kill(self) -> None:
+        """SIGKILL, if it still runs."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+            self.process = None
+
+    def stop(self, seconds: float = 20) -> int:
+        """SIGTERM; the exit code."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGTERM)
+        code = self.process.wait(seconds)
+        self.process = None
+        return code
+
+    def rows(self, session_id: str | None = None) -> list[Row]:
+        """The committed rows, as the product's reader gives them."""
+        if not self.database.exists():
+            return []
+        return list(read_rows(str(self.database), Selection(session_id)))
+
+    def scalar(self, query: str) -> object:
+        """One value by SQL."""
+        with closing(open_reader(str(self.database))) as connection:
+            row = connection.execute(query).fetchone()
+        return row[0] if row else None
+
+    def wait_for_rows(self, count: int, session_id: str | None = None, seconds: float = 20) -> list[Row]:
+        """The rows, once there are that many."""
+        wait_for(lambda: len(self.rows(session_id)) >= count, seconds, f"{count} rows")
+        return self.rows(session_id)
+
+
+def wait_for(condition: Callable[[], object], seconds: float = 20, what: str = "the condition") -> None:
+    """Return once the condition holds; fail when it doesn't within the time."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"waited {seconds} s for {what}"
+        time.sleep(0.01)

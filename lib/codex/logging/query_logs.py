@@ -20,7 +20,7 @@ _EVENTS = """
 SELECT session_id, seq, CAST(ts AS REAL) AS ts, role, message, {meta} AS meta, {part} AS part
 FROM session_events WHERE :session IS NULL OR session_id = :session"""
 _LOGS = """
-SELECT session AS session_id, NULL AS seq, CAST(ts AS REAL) AS ts, kind AS role, message, NULL AS meta, 0 AS part
+SELECT session AS session_id, rowid AS seq, CAST(ts AS REAL) AS ts, kind AS role, message, NULL AS meta, 0 AS part
 FROM logs WHERE :session IS NULL OR session = :session"""
 _ROWS = """
 SELECT session_id, seq, ts, role, message, meta, part FROM ({source})

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
-import tempfile
 import time
 from pathlib import Path
 
 import pytest
 
 from codex.logging import import_all, import_session
-from tests.commands import shell, succeed
+from tests.commands import UNPRIVILEGED, shell, succeed
 
 
 def write(folder: Path, name: str, *messages: str) -> Path:
@@ -49,29 +45,13 @@ def test_usage(log_dir: Path) -> None:
     assert "codex-import-ndjson --all" in succeed("python -m codex.logging.import_ndjson --help", log_dir)
 
 
-AS_NOBODY = """
-import os, sys
-from codex.logging import import_ndjson
-from codex.logging.store import sqlite
-os.setgroups([]), os.setgid(65534), os.setuid(65534)
-sys.exit(import_ndjson.main(["--all", "--log-dir", "sessions", "--db", "rows.db", "--json"]))
-"""
-
-
-@pytest.mark.skipif(os.geteuid() != 0, reason="drops the rights that only root has")
-def test_one_bad_file_stops_no_other() -> None:
+def test_one_bad_file_stops_no_other(log_dir: Path, database: Path) -> None:
     """A file that may not be read fails, by name; the others arrive; the exit code is 1."""
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        sessions = folder / "sessions"
-        sessions.mkdir()
-        bad = write(sessions, "bad", "1")
-        write(sessions, "good", "2", "3")
-        (sessions / "link.ndjson").symlink_to(bad)
-        bad.chmod(0)
-        for path in (folder, sessions, sessions / "good.ndjson"):
-            os.chown(path, 65534, 65534)
-        result = subprocess.run([sys.executable, "-c", AS_NOBODY], cwd=folder, capture_output=True, text=True)
+    bad = write(log_dir, "bad", "1")
+    write(log_dir, "good", "2", "3")
+    (log_dir / "link.ndjson").symlink_to(bad)
+    bad.chmod(0)
+    result = shell(f"{UNPRIVILEGED} codex-import-ndjson --all --log-dir '{log_dir}' --db '{database}' --json", log_dir)
     summary = json.loads(result.stdout)
     assert result.returncode == 1
     assert (summary["files"], summary["rows"]) == (2, 2)

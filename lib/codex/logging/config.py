@@ -40,20 +40,39 @@ def resolve_log_dir(argument: str | os.PathLike[str] | None = None) -> str:
 
 
 def resolve_database(argument: str | os.PathLike[str] | None = None) -> str:
-    """The SQLite file: the argument, CODEX_LOG_DB_PATH, CODEX_DB_PATH, then the workspace's, then the default."""
-    chosen = argument or os.environ.get("CODEX_LOG_DB_PATH") or os.environ.get("CODEX_DB_PATH")
-    if chosen:
-        return absolute(chosen)
+    """The SQLite file: the argument, CODEX_LOG_DB_PATH, CODEX_DB_PATH, then the workspace's, then the default.
+
+    A variable that names an `.ndjson` file is passed over: see single_log. An argument that does raises ConfigError.
+    """
+    if argument and _is_log(argument):
+        raise ConfigError(f"{os.fspath(argument)} is the name of a log, not of a database", hint="Give a *.db file.")
+    for chosen in (argument, os.environ.get("CODEX_LOG_DB_PATH"), os.environ.get("CODEX_DB_PATH")):
+        if chosen and not _is_log(chosen):
+            return absolute(chosen)
     workspace = os.environ.get("GH_COPILOT_WORKSPACE")
     if workspace:
         return os.path.join(absolute(workspace), "databases", "codex_log.db")
     return absolute(DEFAULT_DATABASE)
 
 
+def single_log(argument: str | os.PathLike[str] | None = None) -> str | None:
+    """The one NDJSON file that all sessions' records go to.
+
+    That is the case when the database path (argument, CODEX_LOG_DB_PATH or CODEX_DB_PATH) ends in `.ndjson`; else
+    None, and each session has its own file.
+    """
+    chosen = argument or os.environ.get("CODEX_LOG_DB_PATH") or os.environ.get("CODEX_DB_PATH")
+    return absolute(chosen) if chosen and _is_log(chosen) else None
+
+
+def _is_log(path: str | os.PathLike[str]) -> bool:
+    return os.fspath(path).endswith(".ndjson")
+
+
 def absolute(path: str | os.PathLike[str]) -> str:
     """The path made absolute once, at first use, so that a later chdir changes nothing.
 
-    Raises ConfigError for a path that holds a NUL.
+    Raises ConfigError for a path that holds a NUL. In a working folder that was deleted it stays relative.
     """
     text = os.path.expanduser(os.fspath(path))
     if "\0" in text:
@@ -62,7 +81,10 @@ def absolute(path: str | os.PathLike[str]) -> str:
         return os.path.normpath(text)
     found = _first_seen.get(text)
     if found is None:
-        found = _first_seen[text] = os.path.abspath(text)
+        try:
+            found = _first_seen[text] = os.path.abspath(text)
+        except FileNotFoundError:
+            return text
     return found
 
 
@@ -80,7 +102,7 @@ def check_session_id(session_id: str) -> str:
         problem = "is not 1 to 200 letters, digits and ._@+=,~- (the first a letter, digit or _)"
     elif session_id[-1] in ". ":
         problem = "ends in a dot or a space"
-    elif session_id.split(".")[0].lower() in _WINDOWS_DEVICES:
+    elif session_id.split(".")[0].rstrip(" ").lower() in _WINDOWS_DEVICES:
         problem = "is the name of a device on Windows"
     else:
         return session_id
@@ -92,18 +114,23 @@ def check_session_id(session_id: str) -> str:
 
 def test_mode() -> bool:
     """TEST_MODE=1: write nothing at all."""
-    return os.environ.get("TEST_MODE", "").strip().lower() in {"1", "true", "yes", "on"}
+    value = os.environ.get("TEST_MODE")
+    return value is not None and value.strip().lower() in {"1", "true", "yes", "on"}
 
 
 def rotate_bytes() -> int:
     """NDJSON_MAX_BYTES, 0 for never; a value that is no number counts as never, since logging can't fail."""
-    text = os.environ.get("NDJSON_MAX_BYTES", "").strip()
-    return int(text) if text.isdigit() else 0
+    value = os.environ.get("NDJSON_MAX_BYTES")
+    try:
+        return max(int(value), 0) if value else 0
+    except ValueError:
+        return 0
 
 
 def file_mode() -> int:
-    """CODEX_LOG_FILE_MODE in octal, 0600 where it is unset or no octal number."""
+    """CODEX_LOG_FILE_MODE in octal, 0600 where it is unset or no octal number; the owner can always read and write."""
     try:
-        return int(os.environ.get("CODEX_LOG_FILE_MODE", "600"), 8) & 0o777
+        mode = int(os.environ.get("CODEX_LOG_FILE_MODE", "600"), 8)
     except ValueError:
         return 0o600
+    return mode | 0o600 if 0 <= mode <= 0o777 else 0o600

@@ -6,28 +6,42 @@ import atexit
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from types import FrameType, TracebackType
 
 from codex.logging import config
-from codex.logging.writer import Appender, append_ndjson, warn
+from codex.logging.writer import Appender, append_ndjson, text_of, warn
 
 ROLES = frozenset({"system", "user", "assistant", "tool", "INFO", "WARN"})
 Path = str | os.PathLike[str]
+_making = threading.RLock()  # two threads must not make two ids
 
 
 def get_session_id() -> str:
     """CODEX_SESSION_ID, else SESSION_ID_SOURCE, else a new UUID4; kept in CODEX_SESSION_ID from then on."""
     session_id = os.environ.get("CODEX_SESSION_ID") or os.environ.get("SESSION_ID_SOURCE")
     if not session_id:
-        import uuid  # a fifth of this package's import time, and most agents come with an id
-
-        session_id = str(uuid.uuid4())
+        return _make_session_id()
     config.check_session_id(session_id)
     os.environ["CODEX_SESSION_ID"] = session_id
     return session_id
+
+
+def _make_session_id() -> str:
+    import uuid  # a fifth of this package's import time, and most agents come with an id
+
+    with _making:
+        session_id = os.environ.get("CODEX_SESSION_ID") or str(uuid.uuid4())
+        os.environ["CODEX_SESSION_ID"] = session_id
+    return session_id
+
+
+def _given(session_id: str | None) -> str:
+    return get_session_id() if session_id is None else session_id
 
 
 def now() -> str:
@@ -40,13 +54,8 @@ def log_path(session_id: str, db_path: Path | None = None) -> str:
 
     A database path that ends in `.ndjson` (argument, CODEX_LOG_DB_PATH or CODEX_DB_PATH) is itself that file.
     """
-    for chosen in (db_path, os.environ.get("CODEX_LOG_DB_PATH"), os.environ.get("CODEX_DB_PATH")):
-        if chosen:
-            config.check_session_id(session_id)
-            if os.fspath(chosen).endswith(".ndjson"):
-                return config.absolute(chosen)
-            break
-    return config.session_path(session_id)
+    config.check_session_id(session_id)
+    return config.single_log(db_path) or config.session_path(session_id)
 
 
 def log_event(
@@ -86,11 +95,11 @@ def start_session(
     session_id: str | None = None, db_path: Path | None = None, *, argv: Iterable[str] | None = None
 ) -> str:
     """Write session_start and the `.meta` file; the session's id comes back."""
-    session_id = session_id or get_session_id()
+    session_id = _given(session_id)
     path = log_path(session_id, db_path)
     moment = now()
-    if not config.test_mode():
-        _write_meta(f"{path.removesuffix('.ndjson')}.meta", f"{moment} session_start {session_id}\n")
+    with Appender(f"{path.removesuffix('.ndjson')}.meta") as meta:
+        meta.write(f"{moment} session_start {session_id}\n".encode())
     append_ndjson(
         path,
         {
@@ -113,7 +122,7 @@ def end_session(
     **more: object,
 ) -> None:
     """Write session_end. `duration_s` is in whole seconds; further keys (summary, error) stand beside it."""
-    session_id = session_id or get_session_id()
+    session_id = _given(session_id)
     end = {"type": "session_end", "session_id": session_id, "exit_code": exit_code, "duration_s": duration_s}
     append_ndjson(log_path(session_id, db_path), {"ts": now(), **end, **more})
 
@@ -121,14 +130,16 @@ def end_session(
 class SessionLogger:
     """A session's file kept open, for many messages: start on enter, end on exit.
 
-    An exception on the way out is recorded with its type and message, and goes on to the caller.
+    An exception on the way out is recorded with its type and message, and goes on to the caller. A forked child
+    may log too, but doesn't end the session.
     """
 
     def __init__(self, session_id: str | None = None, db_path: Path | None = None) -> None:
-        self.session_id = session_id or get_session_id()
+        self.session_id = _given(session_id)
         self.db_path = db_path
         self._appender = Appender(log_path(self.session_id, db_path))
         self._began = time.monotonic()
+        self._process = os.getpid()
 
     def log(self, role: str, message: str, *, meta: Mapping[str, object] | None = None) -> None:
         """Append one message: see log_event."""
@@ -136,16 +147,16 @@ class SessionLogger:
 
     def __enter__(self) -> SessionLogger:
         self._began = time.monotonic()
+        self._process = os.getpid()
         start_session(self.session_id, self.db_path)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        try:
+        if self._process == os.getpid():
             _end(self.session_id, self.db_path, self._began, exit_code_of(error), error)
-        finally:
-            self._appender.close()
+        self._appender.close()
 
 
 class session:  # noqa: N801 (a context manager that reads as a word of the language)
@@ -157,12 +168,14 @@ class session:  # noqa: N801 (a context manager that reads as a word of the lang
     def __init__(
         self, argv: Iterable[str] | None = None, session_id: str | None = None, db_path: Path | None = None
     ) -> None:
-        self.session_id = session_id or get_session_id()
+        self.session_id = _given(session_id)
         self._db_path = db_path
         self._argv = list(sys.argv if argv is None else argv)
         self._began = time.monotonic()
         self._process = os.getpid()
         self._ended = True
+        self._ending = False
+        self._sigterm_waits = False
         self._former: signal._HANDLER = None
         self._handles_sigterm = False
 
@@ -185,33 +198,47 @@ class session:  # noqa: N801 (a context manager that reads as a word of the lang
     def _end(self, exit_code: int | None, error: BaseException | None) -> None:
         if self._ended or os.getpid() != self._process:
             return
-        self._ended = True
-        _end(self.session_id, self._db_path, self._began, exit_code, error)
+        self._ended = self._ending = True
+        try:
+            _end(self.session_id, self._db_path, self._began, exit_code, error)
+        finally:
+            self._ending = False
+        if self._sigterm_waits:
+            self._sigterm_waits = False
+            os.kill(os.getpid(), signal.SIGTERM)
 
     def _catch_sigterm(self) -> None:
         try:
             former = signal.getsignal(signal.SIGTERM)
             if former is not signal.SIG_IGN and former is not None:
+                self._former = former
                 signal.signal(signal.SIGTERM, self._on_sigterm)
-                self._former, self._handles_sigterm = former, True
+                self._handles_sigterm = True
         except ValueError:
             pass  # only the main thread may set handlers: atexit remains
 
     def _release_sigterm(self) -> None:
         if self._handles_sigterm and signal.getsignal(signal.SIGTERM) == self._on_sigterm:
-            signal.signal(signal.SIGTERM, self._former)
+            with suppress(ValueError):  # as above
+                signal.signal(signal.SIGTERM, self._former)
         self._handles_sigterm = False
 
     def _on_sigterm(self, number: int, frame: FrameType | None) -> None:
-        former = self._former
-        if callable(former):
-            self._release_sigterm()
-            former(number, frame)  # a handler that raises SystemExit ends the session by __exit__
-            self._catch_sigterm()
+        if self._ending:
+            self._sigterm_waits = True
             return
-        self._end(128 + number, None)
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        os.kill(os.getpid(), number)
+        if self._sigterm_kills():
+            self._end(128 + number, None)
+        if callable(self._former):
+            self._former(number, frame)  # one that raises SystemExit ends the session by __exit__
+        else:
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+
+    def _sigterm_kills(self) -> bool:
+        """Whether no handler but those of sessions stands between SIGTERM and the process's end."""
+        outer = getattr(self._former, "__self__", None)
+        return outer._sigterm_kills() if isinstance(outer, session) else not callable(self._former)
 
 
 def exit_code_of(error: BaseException | None) -> int:
@@ -219,8 +246,8 @@ def exit_code_of(error: BaseException | None) -> int:
     if error is None:
         return 0
     if isinstance(error, SystemExit):
-        code = error.code
-        return code if isinstance(code, int) else int(code is not None)
+        code = int(error.code) if isinstance(error.code, int) else int(error.code is not None)
+        return code & 0xFF if os.name == "posix" else code
     return 130 if isinstance(error, KeyboardInterrupt) else 1
 
 
@@ -229,24 +256,12 @@ def _end(
 ) -> None:
     more: dict[str, object] = {}
     if error is not None and not isinstance(error, SystemExit):
-        more = {"error": f"{type(error).__name__}: {error}", "error_type": type(error).__name__}
+        name = type(error).__name__
+        more = {"error": f"{name}: {text_of(error)}", "error_type": name}
     try:
         end_session(session_id, db_path, exit_code=exit_code, duration_s=int(time.monotonic() - began), **more)
     except Exception as failure:  # the caller's own exception must not be masked
         warn(f"session_end not logged: {failure}")
-
-
-def _write_meta(path: str, line: str) -> None:
-    try:
-        os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
-        with open(path, "a", encoding="utf-8", opener=_private) as meta:
-            meta.write(line)
-    except OSError as error:
-        warn(f"no meta file: {error}")
-
-
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags, config.file_mode())
 
 
 def _working_directory() -> str | None:

@@ -6,10 +6,12 @@ Other languages that append to the same files must take the same lock, flock(2) 
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import threading
 import time
+from contextlib import suppress
 from types import TracebackType
 
 from codex.logging import config
@@ -17,10 +19,12 @@ from codex.logging import config
 if os.name == "posix":
     import fcntl
 
-    _BUSY: type[OSError] | tuple[type[OSError], ...] = BlockingIOError
-
-    def _try_lock(descriptor: int) -> None:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    def _try_lock(descriptor: int) -> bool:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
 
     def _unlock(descriptor: int) -> None:
         fcntl.flock(descriptor, fcntl.LOCK_UN)
@@ -28,10 +32,12 @@ if os.name == "posix":
 else:  # the same lock by portalocker, whose import costs more than a hundred appends
     import portalocker
 
-    _BUSY = (portalocker.LockException, BlockingIOError)  # type: ignore[assignment]
-
-    def _try_lock(descriptor: int) -> None:
-        portalocker.lock(descriptor, portalocker.LockFlags.EXCLUSIVE | portalocker.LockFlags.NON_BLOCKING)
+    def _try_lock(descriptor: int) -> bool:
+        try:
+            portalocker.lock(descriptor, portalocker.LockFlags.EXCLUSIVE | portalocker.LockFlags.NON_BLOCKING)
+        except portalocker.LockException:
+            return False
+        return True
 
     def _unlock(descriptor: int) -> None:
         portalocker.unlock(descriptor)
@@ -39,11 +45,23 @@ else:  # the same lock by portalocker, whose import costs more than a hundred ap
 
 LOCK_SECONDS = 2.0
 _POLL_SECONDS = 0.00005
-_ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=str)
+_MAX_LOOKS = 32
 _OPEN_FLAGS = (
-    os.O_RDWR | os.O_APPEND | os.O_CREAT | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOCTTY", 0)
+    os.O_RDWR | os.O_APPEND | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOCTTY", 0)
     | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
 )  # fmt: skip
+_stuck: set[str] = set()  # paths whose lock was waited for in vain: the next append there doesn't wait again
+_not_rotated: set[str] = set()  # paths whose rotation failed, and was warned of
+
+
+class _Here(threading.local):
+    """What this thread is in the middle of; a signal handler, or a handler of our warnings, may call us there."""
+
+    appending = False
+    warning = False
+
+
+_here = _Here()
 
 
 def append_ndjson(path: str | os.PathLike[str], record: dict[str, object]) -> None:
@@ -53,9 +71,8 @@ def append_ndjson(path: str | os.PathLike[str], record: dict[str, object]) -> No
     With TEST_MODE=1 nothing is written. Raises TypeError when the record is no dict.
     """
     line = encode(record)
-    if not config.test_mode():
-        with Appender(path) as appender:
-            appender.write(line)
+    with Appender(path) as appender:
+        appender.write(line)
 
 
 def encode(record: dict[str, object]) -> bytes:
@@ -64,24 +81,50 @@ def encode(record: dict[str, object]) -> bytes:
         raise TypeError(f"a record is a dict, not {type(record).__name__}")
     try:
         return _ENCODER.encode(record).encode() + b"\n"
-    except (ValueError, TypeError, RecursionError):
+    except (ValueError, TypeError, RuntimeError):  # a RuntimeError is too deep, or changed by a thread meanwhile
         return json.dumps(_plain(record, ()), separators=(",", ":")).encode() + b"\n"
+
+
+def text_of(value: object) -> str:
+    """`str(value)`; its type's name when that raises."""
+    try:
+        return str(value)
+    except Exception:
+        return f"<{type(value).__name__}>"
+
+
+def _nearest(value: object) -> object:
+    if isinstance(value, set | frozenset):
+        return list(value)
+    if isinstance(value, bytes | bytearray):
+        return value.decode(errors="backslashreplace")
+    return text_of(value)
+
+
+_ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_nearest)
 
 
 def _plain(value: object, above: tuple[int, ...]) -> object:
     """The nearest thing that JSON can say; a cycle, or what lies deeper than 64 levels, by its type's name."""
-    if value is None or isinstance(value, bool | int | str):
+    if value is None or isinstance(value, str):
         return value
+    if isinstance(value, int):
+        return value if value.bit_length() < 2048 else hex(value)  # str() refuses many digits, from 640 on
     if isinstance(value, float):
         return value if value - value == 0 else repr(value)
     if not isinstance(value, dict | list | tuple | set | frozenset):
-        return str(value)
+        return _nearest(value)
     if id(value) in above or len(above) == 64:
         return f"<{type(value).__name__}>"
     above = (*above, id(value))
     if isinstance(value, dict):
-        return {str(key): _plain(item, above) for key, item in value.items()}
-    return [_plain(item, above) for item in value]
+        return {_plain_key(key, above): _plain(item, above) for key, item in list(value.items())}
+    return [_plain(item, above) for item in list(value)]
+
+
+def _plain_key(key: object, above: tuple[int, ...]) -> str:
+    plain = _plain(key, above)
+    return plain if isinstance(plain, str) else json.dumps(plain)
 
 
 class Appender:
@@ -90,39 +133,40 @@ class Appender:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = config.absolute(path)
         self._descriptor = -1
-        self._process = 0
-        # flock doesn't exclude threads that share a descriptor; re-entrant for a signal handler's last words
-        self._threads = threading.RLock()
+        self._process = os.getpid()
+        self._threads = threading.RLock()  # flock doesn't exclude threads that share a descriptor
 
     def append(self, record: dict[str, object]) -> None:
         """As append_ndjson, on this file."""
-        line = encode(record)
-        if not config.test_mode():
-            self.write(line)
+        self.write(encode(record))
 
     def write(self, line: bytes) -> None:
         """Append whole lines; the bytes must end in a line feed. Never raises OSError: see append_ndjson."""
-        with self._threads:
-            try:
-                self._write(line)
-            except OSError:
-                self._retry(line)
-
-    def _retry(self, line: bytes) -> None:
-        self.close()
+        if config.test_mode():
+            return
+        if _here.appending:
+            # A signal handler in the middle of an append: this thread itself may hold the lock.
+            with Appender(self.path) as other:
+                other._write_or_warn(line, 0)
+            return
+        self._notice_fork()
+        _here.appending = True
         try:
-            os.makedirs(os.path.dirname(self.path), mode=0o700, exist_ok=True)
-            self._write(line)
-        except OSError as error:
-            self.close()
-            warn(f"not logged: {error}; {len(line)} bytes for {self.path} are lost")
+            with self._threads:
+                self._write_or_warn(line, 0 if self.path in _stuck else LOCK_SECONDS)
+        finally:
+            _here.appending = False
 
     def close(self) -> None:
         """Close the file; the next append opens it again."""
+        self._notice_fork()
         with self._threads:
             descriptor, self._descriptor = self._descriptor, -1
-            if descriptor >= 0 and self._process == os.getpid():
-                os.close(descriptor)
+            if descriptor >= 0:
+                try:
+                    os.close(descriptor)
+                except OSError as error:
+                    warn(f"{self.path}: {error}")
 
     def __enter__(self) -> Appender:
         return self
@@ -132,35 +176,75 @@ class Appender:
     ) -> None:
         self.close()
 
-    def _write(self, line: bytes) -> None:
-        limit = config.rotate_bytes()
-        deadline = 0.0
-        while True:
+    def _notice_fork(self) -> None:
+        process = os.getpid()
+        if process != self._process:
+            # The parent's descriptor shares its lock, and would exclude nobody; the thread that held `_threads`
+            # may not be here.
+            self._threads = threading.RLock()
+            self._descriptor = -1
+            self._process = process
+
+    def _write_or_warn(self, line: bytes, patience: float) -> None:
+        try:
+            try:
+                self._write(line, patience)
+            except OSError:
+                self._retry(line, patience)
+        except BaseException:  # raised by a signal handler, maybe before we knew that we had the lock
+            self.close()
+            raise
+
+    def _retry(self, line: bytes, patience: float) -> None:
+        self.close()
+        try:
+            os.makedirs(os.path.dirname(self.path), mode=0o700, exist_ok=True)
+            self._write(line, patience)
+        except OSError as error:
+            self.close()
+            warn(f"not logged: {error}; {len(line)} bytes for {self.path} are lost")
+
+    def _write(self, line: bytes, patience: float) -> None:
+        deadline = time.monotonic() + patience
+        for looks in range(_MAX_LOOKS, 0, -1):
             descriptor = self._open()
-            locked, deadline = _lock(descriptor, deadline)
+            locked = self._lock(descriptor, deadline)
             try:
                 status = os.fstat(descriptor)
-                if not self._is_current(status):
-                    self.close()  # rotated or deleted while we waited
-                elif limit and status.st_size >= limit and locked and _rotate(self.path):
-                    self.close()
-                else:
+                if looks == 1 or (self._is_current(status) and not (locked and self._rotates(status.st_size))):
                     _append_line(descriptor, status.st_size, line, locked)
                     return
             finally:
-                if locked and self._descriptor >= 0:
-                    _unlock(descriptor)
+                if locked:
+                    self._unlock(descriptor)
+            self.close()
 
     def _open(self) -> int:
-        process = os.getpid()
-        if self._descriptor >= 0 and self._process != process:
-            # A lock on a descriptor inherited by fork is shared with the parent: it would exclude nobody.
-            os.close(self._descriptor)
-            self._descriptor = -1
         if self._descriptor < 0:
-            self._descriptor = os.open(self.path, _OPEN_FLAGS, config.file_mode())
-            self._process = process
+            self._descriptor = _open(self.path)
         return self._descriptor
+
+    def _lock(self, descriptor: int, deadline: float) -> bool:
+        """Whether the lock was had by the deadline: an agent doesn't wait for ever.
+
+        Without it the append goes on: one write to an O_APPEND descriptor can't tear, it only can't rotate.
+        """
+        try:
+            while not _try_lock(descriptor):
+                if time.monotonic() >= deadline:
+                    _stuck.add(self.path)
+                    return False
+                time.sleep(_POLL_SECONDS)
+        except OSError:  # a file system without locks
+            return False
+        _stuck.discard(self.path)
+        return True
+
+    def _unlock(self, descriptor: int) -> None:
+        try:
+            _unlock(descriptor)
+        except OSError:
+            self.close()  # which releases it as well; the line is written, and must not be written again
 
     def _is_current(self, status: os.stat_result) -> bool:
         try:
@@ -169,27 +253,21 @@ class Appender:
             return False
         return now.st_ino == status.st_ino and now.st_dev == status.st_dev
 
+    def _rotates(self, size: int) -> bool:
+        limit = config.rotate_bytes()
+        return 0 < limit <= size and _rotate(self.path)
 
-def _lock(descriptor: int, deadline: float) -> tuple[bool, float]:
-    """Whether the lock was had by the deadline, and the deadline; an agent waits 2 s in all, not for ever.
 
-    Without the lock the append goes on: one write to an O_APPEND descriptor can't tear, it only can't rotate.
-    """
+def _open(path: str) -> int:
     try:
-        _try_lock(descriptor)
-    except _BUSY:
-        pass
-    else:
-        return True, deadline
-    deadline = deadline or time.monotonic() + LOCK_SECONDS
-    while time.monotonic() < deadline:
-        time.sleep(_POLL_SECONDS)
-        try:
-            _try_lock(descriptor)
-        except _BUSY:
-            continue
-        return True, deadline
-    return False, deadline
+        return os.open(path, _OPEN_FLAGS)
+    except FileNotFoundError:
+        mode = config.file_mode()
+        descriptor = os.open(path, _OPEN_FLAGS | os.O_CREAT, mode)
+    if hasattr(os, "fchmod"):
+        with suppress(OSError):
+            os.fchmod(descriptor, mode)  # the mode that was asked for, whatever the umask
+    return descriptor
 
 
 def _append_line(descriptor: int, size: int, line: bytes, locked: bool) -> None:
@@ -197,9 +275,9 @@ def _append_line(descriptor: int, size: int, line: bytes, locked: bool) -> None:
         line = b"\n" + line  # a dead writer's torn tail must not fuse with this record
     written = os.write(descriptor, line)
     if written != len(line):
-        if locked:
+        if locked and os.fstat(descriptor).st_size == size + written:
             os.ftruncate(descriptor, size)
-        raise OSError(28, "No space left on device for the whole line")
+        raise OSError(errno.ENOSPC, "no space for the whole line")
 
 
 def _last_byte(descriptor: int, size: int) -> bytes:
@@ -210,7 +288,7 @@ def _last_byte(descriptor: int, size: int) -> bytes:
 
 
 def _rotate(path: str) -> bool:
-    """Shift path.1 to path.2 and so on, then path to path.1. False when a name is in the way: append on."""
+    """Shift path.1 to path.2 and so on, then path to path.1. False when that can't be: append on."""
     free = 1
     while os.path.lexists(f"{path}.{free}"):
         free += 1
@@ -219,13 +297,22 @@ def _rotate(path: str) -> bool:
             os.rename(f"{path}.{number - 1}", f"{path}.{number}")
         os.rename(path, f"{path}.1")
     except OSError as error:
-        warn(f"not rotated: {error}")
+        if path not in _not_rotated:
+            _not_rotated.add(path)
+            warn(f"not rotated: {error}")
         return False
     return True
 
 
 def warn(message: str) -> None:
     """Tell a person, by the logger `codex.logging`, without ever raising."""
+    if _here.warning:
+        return
     import logging  # costs more than an append: only when there is something to say
 
-    logging.getLogger("codex.logging").warning("%s", message)
+    _here.warning = True
+    try:
+        with suppress(Exception):
+            logging.getLogger("codex.logging").warning("%s", message)
+    finally:
+        _here.warning = False

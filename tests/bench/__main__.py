@@ -1,0 +1,148 @@
+"""`python -m tests.bench`: the figures that the project holds itself to."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from codex.logging import terminal
+from tests.bench import append as append_call
+from tests.bench import backfill as backfill_run
+from tests.bench import idle as idle_daemon
+from tests.bench import live as live_path
+from tests.bench.corpus import SHAPES
+from tests.bench.figures import Report
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+_against = click.option(
+    "--against",
+    metavar="CHECKOUT",
+    type=click.Path(exists=True, file_okay=False, resolve_path=True),
+    help="Also measure the code of this other checkout.",
+)
+
+
+def _common(command: Command) -> Command:
+    folder = click.option(
+        "--dir",
+        "parent",
+        type=click.Path(file_okay=False, exists=True),
+        help="Where to make the temporary folder.  [default: the system's]",
+    )
+    output = click.option("--json", "output", type=click.Path(dir_okay=False), help="Also write the result there.")
+    return folder(output(command))
+
+
+@contextmanager
+def _folder(parent: str | None) -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="codex-bench-", dir=parent) as name:
+        yield Path(name)
+
+
+def _finish(report: Report, output: str | None) -> None:
+    report.show()
+    if output is not None:
+        options = {name: value for name, value in click.get_current_context().params.items() if name != "output"}
+        report.save(output, options)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
+def command() -> None:
+    """Measure in pairs, within one run, on whatever machine this is."""
+
+
+@command.command(
+    epilog="\b\nExamples:\n  python -m tests.bench live"
+    "\n  python -m tests.bench live --writers 20 --rate 100 --json live.json"
+    "\n  python -m tests.bench live --files 10 --files 10000 --seconds 60"
+    "\n  python -m tests.bench live --against ../other-checkout"
+)
+@click.option("--writers", type=click.IntRange(min=1), default=4, help="Processes that append, each to its own file.")
+@click.option("--rate", type=click.FloatRange(min=0, min_open=True), default=50, help="Lines a second of each.")
+@click.option("--seconds", type=click.FloatRange(min=0, min_open=True), default=10, help="Time for each side.")
+@click.option("--block", type=click.FloatRange(min=0, min_open=True), default=2, help="Seconds before sides change.")
+@click.option(
+    "--files", type=click.IntRange(min=0), multiple=True, default=[0], help="Other session files; a daemon each."
+)
+@_against
+@click.option("--by", type=click.Choice(list(live_path.WRITERS)), default="append_ndjson", help="How to append.")
+@click.option("--poll", type=click.FloatRange(min=0), default=0.0001, help="Seconds between a probe's looks.")
+@_common
+def live(
+    writers: int,
+    rate: float,
+    seconds: float,
+    block: float,
+    files: tuple[int, ...],
+    against: str | None,
+    by: str,
+    poll: float,
+    parent: str | None,
+    output: str | None,
+) -> None:
+    """Append -> committed row that another process sees, beside a bare inotify + commit loop."""
+    with _folder(parent) as folder:
+        work = live_path.Load(writers, rate, by)
+        report = live_path.measure(
+            folder, work, seconds=seconds, block=min(block, seconds), files=files, against=against, poll=poll
+        )
+    _finish(report, output)
+
+
+@command.command(epilog="\b\nExamples:\n  python -m tests.bench append\n  python -m tests.bench append --rate 1000")
+@click.option("--count", type=click.IntRange(min=2), default=1000, help="Appends by each call.")
+@click.option("--rate", type=click.FloatRange(min=0, min_open=True), default=300, help="Appends a second, in the mean.")
+@_common
+def append(count: int, rate: float, parent: str | None, output: str | None) -> None:
+    """An agent's append while a daemon ingests the same file, beside raw system calls."""
+    with _folder(parent) as folder:
+        report = append_call.measure(folder, count=count, rate=rate)
+    _finish(report, output)
+
+
+@command.command(
+    epilog="\b\nExamples:\n  python -m tests.bench backfill"
+    "\n  python -m tests.bench backfill --shape transcript --size 500 --rounds 3"
+)
+@click.option("--shape", type=click.Choice(list(SHAPES)), default="native", help="How long the lines are.")
+@click.option("--size", type=click.FloatRange(min=0, min_open=True), default=50, help="MiB of source.")
+@click.option("--sessions", type=click.IntRange(min=1), default=20, help="Files that they lie in.")
+@click.option("--rounds", type=click.IntRange(min=1), default=5, help="Runs of each.")
+@_against
+@_common
+def backfill(
+    shape: str, size: float, sessions: int, rounds: int, against: str | None, parent: str | None, output: str | None
+) -> None:
+    """Whole files into a new database, beside sqlite3's .import and a short script."""
+    with _folder(parent) as folder:
+        report = backfill_run.measure(
+            folder, shape=shape, megabytes=size, sessions=sessions, rounds=rounds, against=against
+        )
+    _finish(report, output)
+
+
+@command.command(epilog="\b\nExamples:\n  python -m tests.bench idle\n  python -m tests.bench idle --files 1000")
+@click.option("--files", type=click.IntRange(min=1), default=10_000, help="Session files, known and unchanged.")
+@click.option("--seconds", type=click.FloatRange(min=0, min_open=True), default=30, help="How long to watch it.")
+@_common
+def idle(files: int, seconds: float, parent: str | None, output: str | None) -> None:
+    """A daemon with nothing to do: share of a core, memory, and time from its start to its first row."""
+    with _folder(parent) as folder:
+        report = idle_daemon.measure(folder, files=files, seconds=seconds)
+    _finish(report, output)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command's process: its exit code."""
+    return terminal.run(command, arguments)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

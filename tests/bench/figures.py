@@ -1,0 +1,93 @@
+"""What a measurement is reduced to, and how it is shown: a table for people, JSON for programs."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import platform
+import statistics
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import apsw
+from rich.console import Console
+from rich.table import Table
+
+
+class Report(NamedTuple):
+    """One table: a row per contender, the same keys in each; `notes` says what a reader must know."""
+
+    title: str
+    rows: list[dict[str, object]]
+    notes: list[str]
+
+    def show(self) -> None:
+        """Print the table to standard output."""
+        table = Table(title=self.title, title_justify="left", box=None, pad_edge=False)
+        for number, name in enumerate(self.rows[0]):
+            table.add_column(name, justify="right" if number else "left", no_wrap=True)
+        for row in self.rows:
+            table.add_row(*(_text(value) for value in row.values()))
+        console = Console(width=None if sys.stdout.isatty() else 160, highlight=False, markup=False)
+        console.print(table)
+        for note in self.notes:
+            console.print(f"- {note}")
+
+    def save(self, path: str, options: dict[str, object]) -> None:
+        """Write it as one JSON object, with the options and the machine that it was measured with."""
+        answer = {**self._asdict(), "options": options, "machine": _machine()}
+        Path(path).write_text(json.dumps(answer, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+class Spread(NamedTuple):
+    """The quantiles of one sample, in its own unit."""
+
+    p50: float
+    p90: float
+    p99: float
+    most: float
+
+
+def spread(sample: Sequence[float]) -> Spread:
+    """The sample's quantiles, each a value that was measured (nearest rank); all NaN for an empty one."""
+    if not sample:
+        return Spread(*[math.nan] * 4)
+    ranked = sorted(sample)
+    return Spread(*(ranked[max(0, math.ceil(share * len(ranked)) - 1)] for share in (0.5, 0.9, 0.99, 1.0)))
+
+
+def paired(mine: Sequence[float], theirs: Sequence[float]) -> float:
+    """The median of the pairs' ratios, mine by theirs."""
+    ratios = [a / b for a, b in zip(mine, theirs, strict=True) if b and not math.isnan(a / b)]
+    return statistics.median(ratios) if ratios else math.nan
+
+
+def load() -> str:
+    """How busy the machine is, as a note."""
+    return f"load average {os.getloadavg()[0]:.2f} on {os.cpu_count()} cores"
+
+
+def _machine() -> dict[str, object]:
+    return {
+        "system": platform.platform(),
+        "cores": os.cpu_count(),
+        "load": os.getloadavg(),
+        "python": platform.python_version(),
+        "sqlite": apsw.sqlite_lib_version(),
+    }
+
+
+def _text(value: object) -> str:
+    if isinstance(value, float):
+        if math.isnan(value):
+            return "–"
+        return f"{value:.3g}" if abs(value) < 100 else f"{value:.0f}"
+    return str(value)
+
+
+def of_checkout(checkout: str | None) -> dict[str, str]:
+    """The environment in which a new Python process takes the product's code from there, not from here."""
+    return {"PYTHONPATH": f"{checkout}/lib{os.pathsep}{checkout}/daemon"} if checkout else {}

@@ -9,15 +9,12 @@ import shlex
 import sys
 import time
 from collections.abc import Callable
-from contextlib import closing
 from typing import Any, TypeVar
 
 import click
 
 from codex.logging import config, terminal
-from codex.logging.store.sqlite import Store
 from codex_ingestd import log
-from codex_ingestd.instance import Instance
 from codex_ingestd.service import Service
 from codex_ingestd.status import Status, read_status
 
@@ -64,9 +61,7 @@ def run(roots: tuple[str, ...], db: str | None, log_level: str) -> int:
     """
     log.set_up(log_level)
     folders, database = _places(roots, db)
-    with Instance(database), closing(Store(database)) as store:
-        _welcome(folders, database)
-        Service(store, folders).run()
+    Service(database, folders).run(on_open=lambda: _welcome(folders, database))
     return 0
 
 
@@ -82,9 +77,8 @@ def once(roots: tuple[str, ...], db: str | None, log_level: str) -> int:
     log.set_up(log_level)
     folders, database = _places(roots, db)
     began = time.perf_counter()
-    with closing(Store(database)) as store:
-        service = Service(store, folders)
-        events, rejects = service.once()
+    service = Service(database, folders)
+    events, rejects = service.once()
     seconds = time.perf_counter() - began
     click.echo(f"{events} new rows, {rejects} rejects in {seconds:.2f} s into {database}")
     return int(bool(service.failures))
@@ -110,8 +104,15 @@ def status(roots: tuple[str, ...], db: str | None, as_json: bool, everything: bo
 
 
 def _places(roots: tuple[str, ...], db: str | None) -> tuple[list[str], str]:
+    """The folders, without those that lie within another one (their files would be read twice), and the database."""
     folders = [config.resolve_log_dir(root) for root in roots] or [config.resolve_log_dir()]
-    return list(dict.fromkeys(folders)), config.resolve_database(db)
+    by_place = {os.path.realpath(folder): folder for folder in reversed(folders)}
+    apart = [
+        folder
+        for place, folder in reversed(by_place.items())
+        if not any(place.startswith(os.path.join(other, "")) for other in by_place if other != place)
+    ]
+    return apart, config.resolve_database(db)
 
 
 def _welcome(folders: list[str], database: str) -> None:

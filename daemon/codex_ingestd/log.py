@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import sys
+import threading
 from datetime import UTC, datetime
 
 LEVELS = ("debug", "info", "warning", "error")
@@ -19,7 +20,16 @@ def set_up(level: str) -> None:
     terminal = sys.stderr.isatty()
     handler.setFormatter(_Text("NO_COLOR" not in os.environ) if terminal else _Json())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    logging.captureWarnings(True)
+    threading.excepthook = _tell_of_death
     logging.getLogger("watchdog").setLevel(max(logging.WARNING, logging.getLogger().level))
+
+
+def _tell_of_death(death: threading.ExceptHookArgs) -> None:
+    """A thread's last words as one log line, as all else is told."""
+    trace = (death.exc_type, death.exc_value or death.exc_type(), death.exc_traceback)
+    name = death.thread.name if death.thread else "unknown"
+    logging.getLogger(__name__).error("a thread died", exc_info=trace, extra={"thread_name": name})
 
 
 def _extra(record: logging.LogRecord) -> dict[str, object]:

@@ -6,28 +6,21 @@ import json
 import logging
 import os
 import signal
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from types import FrameType
 
-from codex.logging.errors import DatabaseError, SourceBusyError, SourceError
-from codex.logging.ingest.engine import Engine, Progress
-from codex.logging.ingest.sources import Found, Location, locate, scan
-from codex.logging.store.checkpoint import Checkpointer
+from codex.logging.errors import DatabaseError
+from codex.logging.ingest.sources import Location, locate
 from codex.logging.store.sqlite import Store
-from codex_ingestd.scheduler import Scheduler
-from codex_ingestd.watcher import Marks, Watcher
+from codex_ingestd.database import Database
+from codex_ingestd.intake import Failure, Intake
+from codex_ingestd.marks import EVERYTHING, Marks
+from codex_ingestd.reconcile import Reconciler
+from codex_ingestd.watcher import Watcher
 
-RECONCILE_SECONDS = 30.0
-POLL_SECONDS = 1.0
 DRAIN_SECONDS = 10.0
-SWEEP_SLICE = 200
-DOUBT_DELAY = 0.25
-_RETRY_BUSY = (0.05, 1.0)
-_RETRY_FAILED = (1.0, 60.0)
-_RETRY_DATABASE = (0.1, 5.0)
 
 log = logging.getLogger(__name__)
 
@@ -35,223 +28,119 @@ log = logging.getLogger(__name__)
 class Service:
     """A daemon's life over some roots and one database."""
 
-    def __init__(self, store: Store, roots: Sequence[str], *, clock: Callable[[], float] = time.monotonic) -> None:
-        self._store = store
+    def __init__(self, database: str, roots: Sequence[str], *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._database = database
         self._roots = list(roots)
         self._clock = clock
-        self._engine = Engine(store)
-        self._scheduler: Scheduler[Location] = Scheduler()
         self._marks = Marks()
-        self._watcher = Watcher(self._roots, self._marks, self._doubt)
-        self._sweep: Iterator[Found] | None = None
-        self._sweep_at = 0.0
-        self._seen: set[tuple[str, str]] = set()
-        self._known: set[tuple[str, str]] = set()
-        self._failures: dict[Location, tuple[int, str]] = {}
-        self._skipped: dict[str, str] = {}
-        self._database_failures = 0
-        self._stopping = threading.Event()
+        self._watcher = Watcher(self._roots, self._marks)
+        self._intake: Intake
+        self._reconciler: Reconciler
+        self._noted: str | None = None
+        self._stopping = False
 
-    def run(self) -> None:
-        """Watch and ingest until SIGTERM or SIGINT; then take what is already there, and return."""
-        self._store.connection.wal_autocheckpoint(0)
-        with self._signals(), Checkpointer(self._store.path) as checkpointer:
-            self._begin()
-            self._watcher.start(self._clock())
-            log.info("watching", extra={"roots": self._roots, "database": self._store.path, "pid": os.getpid()})
-            check_at = 0.0
-            while not self._stopping.is_set():
-                now = self._clock()
-                if now >= check_at:
-                    check_at = now + self._watcher.check(now)
-                    self._note_state()
-                self._take_marks(min(check_at, self._sweep_at) - now)
-                self._turn()
-                checkpointer.relieve(self._store.connection)
-            self._watcher.stop()
-            self._drain()
-            self._store.note("daemon", None)
+    def run(self, on_open: Callable[[], None]) -> None:
+        """Watch and ingest until SIGTERM or SIGINT; then take what is already there, and return.
+
+        `on_open` is called once the database is had. Raises DaemonRunningError and DatabaseError where it isn't.
+        """
+        with self._signals(), closing(self._watcher):
+            with Database(self._database) as database:
+                on_open()
+                self._watcher.start(self._clock())
+                log.info("watching", extra={"roots": self._roots, "database": self._database, "pid": os.getpid()})
+                self._serve(database)
+            while not self._stopping:
+                log.warning(
+                    "the database file was deleted or replaced: opening it anew", extra={"database": self._database}
+                )
+                with Database(self._database) as database:
+                    self._serve(database)
 
     def once(self) -> tuple[int, int]:
         """One full pass over every file; (events, rejects) that it brought."""
-        self._begin()
         events = rejects = 0
-        self._doubt()
-        self._sweep_at = 0.0
-        while self._sweep is not None or self._sweep_at <= self._clock() or self._due():
-            progress = self._turn(final=True)
-            events, rejects = events + progress.events, rejects + progress.rejects
+        with closing(Store(self._database)) as store:
+            self._begin(store)
+            self._reconciler.begin()
+            while self._reconciler.running or self._intake.is_due():
+                progress = self._intake.turn(final=True)
+                self._reconciler.step(self._clock(), polling=False)
+                events, rejects = events + progress.events, rejects + progress.rejects
         return events, rejects
 
     @property
-    def failures(self) -> dict[Location, tuple[int, str]]:
-        """The files that could not be read at the last try: how often in a row, and why."""
-        return self._failures
+    def failures(self) -> Mapping[Location, Failure]:
+        """The files that could not be read at the last try."""
+        return self._intake.failures
 
-    # -- one turn of the loop
-
-    def _begin(self) -> None:
+    def _begin(self, store: Store) -> None:
+        """Take up what the store already has."""
+        self._intake = Intake(store, self._clock)
+        known: set[tuple[str, str]] = set()
         for root in self._roots:
-            os.makedirs(root, mode=0o700, exist_ok=True)
-            self._engine.resume(root)
-            self._known |= {(root, key) for key in self._store.live_keys(root)}
+            self._intake.engine.resume(root)
+            known.update((root, key) for key in store.live_keys(root))
+        is_settled = self._intake.engine.is_settled
+        self._reconciler = Reconciler(self._roots, known, is_settled, self._intake.mark, self._clock)
+        self._noted = None
 
-    def _take_marks(self, longest: float) -> None:
-        """Wait until something is due, and note what was marked."""
-        wait = self._scheduler.wait(self._clock())
-        timeout = longest if wait is None else min(wait, longest)
-        if self._sweep is not None:
-            timeout = 0.0
-        now = 0.0
-        for path in self._marks.take(max(0.0, timeout)):
-            location = self._locate(path)
-            if location is not None:
-                now = now or self._clock()
-                self._scheduler.mark(location, now)
+    def _serve(self, database: Database) -> None:
+        """The loop, until it is to stop, or until the database's file is another one."""
+        self._begin(database.store)
+        check_at = 0.0
+        while not self._stopping:
+            now = self._clock()
+            if now >= check_at:
+                if database.is_replaced():
+                    return
+                check_at = now + self._watcher.check(now)
+                self._note_state(database.store)
+            self._take_marks(self._wait(now, check_at))
+            self._turn()
+            database.relieve()
+        self._drain()
+        self._note(database.store, None)
 
-    def _turn(self, *, final: bool = False) -> Progress:
-        """One batch of the file that is due longest, and a slice of the sweep."""
+    def _turn(self) -> None:
+        """One batch of one file, and one slice of the sweep."""
+        self._intake.turn()
+        self._reconciler.step(self._clock(), polling=self._watcher.state == "polling")
+
+    def _wait(self, now: float, check_at: float) -> float:
+        """Seconds until something is to be done."""
+        waits = (check_at - now, self._reconciler.wait(now), self._intake.wait(now))
+        return max(0.0, min(wait for wait in waits if wait is not None))
+
+    def _take_marks(self, timeout: float) -> None:
+        paths = self._marks.take(timeout)
         now = self._clock()
-        location = self._scheduler.next(now)
-        progress = self._ingest(location, final) if location is not None else Progress()
-        if self._sweep is not None:
-            self._sweep_on()
-        elif now >= self._sweep_at:
-            self._sweep = self._scan()
-        return progress
-
-    def _due(self) -> bool:
-        return self._scheduler.wait(self._clock()) == 0.0
-
-    def _ingest(self, location: Location, final: bool) -> Progress:
-        """Let the engine take one batch, and decide when to look again."""
-        try:
-            progress = self._engine.ingest(location, final=final)
-        except SourceBusyError as error:
-            return self._failed(location, error, _RETRY_BUSY, final)
-        except SourceError as error:
-            return self._failed(location, error, _RETRY_FAILED, final)
-        except DatabaseError as error:
-            if final:
-                raise
-            return self._stalled(location, error)
-        if self._database_failures:
-            self._database_failures = 0
-            log.warning("the database takes rows again")
-        if location in self._failures:
-            self._recovered(location)
-        now = self._clock()
-        if progress.more:
-            self._scheduler.mark(location, now)
-        elif progress.again is not None and not final:
-            self._scheduler.mark(location, now + progress.again)
-        if progress.events or progress.rejects:
-            log.debug("ingested", extra={"path": location.path, "rows": progress.events, "bytes": progress.taken})
-        if progress.rejects:
-            log.warning("lines rejected", extra={"path": location.path, "rejects": progress.rejects})
-        return progress
-
-    def _failed(self, location: Location, error: SourceError, retry: tuple[float, float], final: bool) -> Progress:
-        """A file that can't be read now: the others go on, this one is tried again ever later."""
-        count, former = self._failures.get(location, (0, ""))
-        message = str(error)
-        if message != former:
-            if count or retry is not _RETRY_BUSY:
-                self._note_error(location, message)
-            else:
-                message = ""  # a lock that is not had once is no news
-        self._failures[location] = (count + 1, message)
-        if not final:
-            first, last = retry
-            self._scheduler.mark(location, self._clock() + min(last, first * 2**count))
-        return Progress()
-
-    def _note_error(self, location: Location, message: str) -> None:
-        log.warning("can't read now: %s", message, extra={"path": location.path})
-        try:
-            self._store.note_error(location.root, location.key, location.session_id, "native", message)
-        except DatabaseError as failure:
-            log.debug("not noted: %s", failure)
-
-    def _recovered(self, location: Location) -> None:
-        _, message = self._failures.pop(location)
-        if message:
-            log.info("reads again", extra={"path": location.path})
-            self._store.note_error(location.root, location.key, location.session_id, "native", None)
-
-    def _stalled(self, location: Location, error: DatabaseError) -> Progress:
-        """The database takes nothing now: wait ever longer, lose nothing."""
-        if not self._database_failures:
-            log.error("stalled: %s", error, extra={"hint": error.hint})
-        first, last = _RETRY_DATABASE
-        delay = min(last, first * 2**self._database_failures)
-        self._database_failures += 1
-        self._scheduler.mark(location, self._clock())
-        self._stopping.wait(delay)
-        return Progress()
-
-    # -- reconcile: what no event told
-
-    def _doubt(self) -> None:
-        """Something may have been missed: look at every file soon. From any thread."""
-        self._sweep_at = min(self._sweep_at, self._clock() + DOUBT_DELAY)
-        self._marks.put("")
-
-    def _scan(self) -> Iterator[Found]:
-        self._seen = set()
-        self._sweep_at = float("inf")
-        for root in self._roots:
-            yield from scan(root)
-
-    def _sweep_on(self) -> None:
-        """Look at the next few files of the sweep; at its end, at those that are gone."""
-        assert self._sweep is not None
-        now = self._clock()
-        for _ in range(SWEEP_SLICE):
-            found = next(self._sweep, None)
-            if found is None:
-                self._end_sweep(now)
-                return
-            if found.facts is None:
-                self._skip(found)
-                continue
-            self._seen.add((found.location.root, found.location.key))
-            if not self._engine.is_settled(found.facts):
-                self._scheduler.mark(found.location, now)
-
-    def _end_sweep(self, now: float) -> None:
-        self._sweep = None
-        every = POLL_SECONDS if self._watcher.state == "polling" else RECONCILE_SECONDS
-        self._sweep_at = min(self._sweep_at, now + every)
-        for root, key in self._known - self._seen:
-            self._scheduler.mark(Location(root, key, 0), now)
-        self._known = self._seen
-
-    def _skip(self, found: Found) -> None:
-        path = found.location.path
-        if self._skipped.get(path) != found.reason:
-            self._skipped[path] = found.reason
-            log.warning("skipped: it %s", found.reason, extra={"path": path})
+        for path in paths:
+            if path == EVERYTHING:
+                self._reconciler.doubt(now)
+            elif location := self._locate(path):
+                self._intake.mark(location, now)
 
     def _locate(self, path: str) -> Location | None:
         for root in self._roots:
-            location = locate(root, path)
-            if location is not None:
+            if location := locate(root, path):
                 return location
         return None
 
-    # -- beginning and end
-
     def _drain(self) -> None:
         """Take what is already in the files, for a bounded time."""
+        self._watcher.close()
         deadline = self._clock() + DRAIN_SECONDS
         self._take_marks(0.0)
-        self._sweep = self._scan()
-        while self._clock() < deadline and not self._database_failures and (self._sweep is not None or self._due()):
+        self._reconciler.begin()
+        while self._clock() < deadline and not self._intake.stalled:
+            if not self._reconciler.running and not self._intake.is_due():
+                break
             self._turn()
-        log.info("stopped", extra={"left": len(self._scheduler)})
+        log.info("stopped", extra={"left": len(self._intake)})
 
-    def _note_state(self) -> None:
+    def _note_state(self, store: Store) -> None:
+        """Leave in the database what `status` can't see from outside."""
         state = {
             "pid": os.getpid(),
             "roots": self._roots,
@@ -259,13 +148,17 @@ class Service:
             "reason": self._watcher.reason,
             "rebuilds": self._watcher.rebuilds,
         }
-        text = json.dumps(state)
-        if text != getattr(self, "_noted", None):
-            try:
-                self._store.note("daemon", text)
-                self._noted = text
-            except DatabaseError as failure:
-                log.debug("not noted: %s", failure)
+        self._note(store, json.dumps(state))
+
+    def _note(self, store: Store, state: str | None) -> None:
+        if state == self._noted or self._intake.stalled:
+            return
+        try:
+            store.note("daemon", state)
+        except DatabaseError as failure:
+            log.debug("not noted: %s", failure)
+        else:
+            self._noted = state
 
     @contextmanager
     def _signals(self) -> Iterator[None]:
@@ -278,5 +171,6 @@ class Service:
                 signal.signal(number, handler)
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
-        self._stopping.set()
+        # No lock may be taken here: the main thread may hold it, and goes on only after this.
+        self._stopping = True
         self._marks.wake()

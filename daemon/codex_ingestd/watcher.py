@@ -8,12 +8,13 @@ at again; when that happens time after time, polling takes over for a while.
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from queue import Empty, SimpleQueue
+from queue import SimpleQueue
 from typing import Any
 
 from watchdog.events import (
@@ -30,6 +31,8 @@ from watchdog.events import (
 from watchdog.observers import Observer
 from watchdog.observers.api import BaseObserver
 
+from codex_ingestd.marks import EVERYTHING, Marks
+
 try:
     from watchdog.observers.inotify_move_event_grouper import InotifyMoveEventGrouper
 except (ImportError, AttributeError, OSError):  # no inotify on this platform
@@ -44,6 +47,9 @@ PULSE_WAIT = 2.0
 POLLING_SECONDS = 60.0
 DEATHS_FOR_POLLING = 3
 
+# ENOSPC: the limit of watches or instances; EMFILE: of instances or descriptors.
+_LIMITS = frozenset({errno.ENOSPC, errno.EMFILE, errno.ENOMEM})
+_PULSE_FLAGS = os.O_WRONLY | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 # Without IN_OPEN and IN_CLOSE_NOWRITE: reading a file in reply to its event would feed itself.
 _FILE_EVENTS: list[type[FileSystemEvent]] = [
     FileCreatedEvent,
@@ -56,127 +62,169 @@ _FOLDER_EVENTS: list[type[FileSystemEvent]] = [DirCreatedEvent, DirMovedEvent, D
 log = logging.getLogger(__name__)
 
 
-class Marks:
-    """Paths that something happened to, from the watcher's threads to the one loop; each is held once."""
-
-    def __init__(self) -> None:
-        self._queue: SimpleQueue[str] = SimpleQueue()
-        self._held: set[str] = set()
-        self._lock = threading.Lock()
-
-    def put(self, path: str) -> None:
-        """From any thread; an empty path only wakes the loop."""
-        with self._lock:
-            if path in self._held:
-                return
-            self._held.add(path)
-        self._queue.put(path)
-
-    def wake(self) -> None:
-        """Make a waiting `take` return; without the lock, for a signal handler that may have interrupted it."""
-        self._queue.put("")
-
-    def take(self, timeout: float) -> list[str]:
-        """All marked paths, waiting for the first at most `timeout` seconds."""
-        try:
-            taken = [self._queue.get(timeout=timeout) if timeout > 0 else self._queue.get_nowait()]
-            while not self._queue.empty():
-                taken.append(self._queue.get_nowait())
-        except Empty:
-            return []
-        with self._lock:
-            self._held.difference_update(taken)
-        return [path for path in taken if path]
-
-
 class Watcher:
-    """Watches folders; `state` is "events", or "polling" with the reason in `reason`."""
+    """Watches folders; `state` is "events", or "polling" with the reason in `reason`.
 
-    def __init__(self, roots: Sequence[str], marks: Marks, doubt: Callable[[], None]) -> None:
+    Its methods are for one thread, which hands in the seconds of a monotonic clock; only marks come from others.
+    """
+
+    def __init__(self, roots: Sequence[str], marks: Marks) -> None:
         self._roots = list(roots)
         self._marks = marks
-        self._doubt = doubt
-        self._observer: BaseObserver | None = None
-        self._sent: dict[str, float] = {}
-        self._echoed: dict[str, float] = {}
+        self._watch: _Watch | None = None
+        self._beaten = 0.0
         self._deaths: list[float] = []
         self._polling_until = 0.0
+        self._without_pulse: set[str] = set()
         self.state = "polling"
         self.reason = "not started"
         self.rebuilds = 0
 
     def start(self, now: float) -> None:
         """Begin to watch; where that fails (watch limit, no notification here) polling goes on, and says so."""
-        self._sent.clear()
         try:
             for root in self._roots:
                 os.makedirs(root, mode=0o700, exist_ok=True)
-            self._observer = _observe(self._roots, self._on_event)
+            self._watch = _Watch(self._roots, self._marks)
         except Exception as error:  # watchdog's emitters raise whatever their platform does
             self._poll(now, f"can't watch: {error}")
             return
         self.state, self.reason = "events", ""
         self._beat(now)
 
-    def stop(self) -> None:
+    def close(self) -> None:
         """Stop watching, and remove the sentinel files."""
-        self._drop_observer(wait=True)
+        self._drop(wait=True)
         for root in self._roots:
-            _remove(os.path.join(root, PULSE_NAME))
+            with suppress(OSError):
+                os.unlink(os.path.join(root, PULSE_NAME))
 
     def check(self, now: float) -> float:
         """Take the pulse; call again after the seconds that come back. A dead watcher is built anew."""
-        if self.state == "polling":
-            if now >= self._polling_until:
-                self.start(now)
-                self._doubt()
-            return PULSE_EVERY
-        late = [root for root, sent in self._sent.items() if self._echoed.get(root, -1.0) < sent]
-        if late and now - self._sent[late[0]] >= PULSE_WAIT:
-            self._rebuild(now, late[0])
-        elif not late:
+        if self._watch is None:
+            if now < self._polling_until:
+                return min(PULSE_WAIT, self._polling_until - now)
+            self._end_polling(now)
+            return PULSE_WAIT
+        waited = now - self._beaten
+        silent = [root for root in self._roots if root not in self._watch.echoed]
+        if self._watch.limit:
+            self._poll(now, f"can't watch every folder: {self._watch.limit}")
+        elif waited < PULSE_WAIT:
+            return PULSE_WAIT - waited
+        elif silent:
+            self._rebuild(now, silent[0])
+        elif waited < PULSE_EVERY:
+            return PULSE_EVERY - waited
+        else:
             self._beat(now)
-        return PULSE_EVERY if not late else PULSE_WAIT
+        return PULSE_WAIT
 
     def _beat(self, now: float) -> None:
+        assert self._watch is not None
+        self._beaten = now
+        self._watch.echoed.clear()
         for root in self._roots:
-            self._sent[root] = now
             try:
-                with open(os.path.join(root, PULSE_NAME), "wb", buffering=0) as pulse:
-                    pulse.write(b"\n")
-            except FileNotFoundError:
+                descriptor = os.open(os.path.join(root, PULSE_NAME), _PULSE_FLAGS, 0o600)
+                try:
+                    os.write(descriptor, b"\n")
+                finally:
+                    os.close(descriptor)
+            except (FileNotFoundError, NotADirectoryError):
                 pass  # the folder is gone: no echo will come, and the watcher is built anew
             except OSError as error:
-                self._echoed[root] = now  # a folder we may only read has no pulse to take
-                log.debug("no pulse in %s: %s", root, error)
+                self._watch.echoed.add(root)
+                if root not in self._without_pulse:
+                    self._without_pulse.add(root)
+                    log.warning("no pulse can be taken in %s: %s", root, error.strerror)
 
     def _rebuild(self, now: float, root: str) -> None:
         self.rebuilds += 1
         self._deaths = [*(moment for moment in self._deaths if now - moment < POLLING_SECONDS), now]
         log.warning("the watcher of %s went silent: building it anew", root, extra={"rebuilds": self.rebuilds})
-        self._drop_observer(wait=False)
+        self._drop(wait=False)
         if len(self._deaths) >= DEATHS_FOR_POLLING:
             self._poll(now, f"the watcher died {len(self._deaths)} times within {POLLING_SECONDS:.0f} s")
         else:
             self.start(now)
-        self._doubt()
+        self._marks.put(EVERYTHING)
 
     def _poll(self, now: float, reason: str) -> None:
-        self._drop_observer(wait=False)
+        self._drop(wait=False)
         self._polling_until = now + POLLING_SECONDS
         if self.reason != reason:
             log.warning("polling for changes instead of being told: %s", reason)
         self.state, self.reason = "polling", reason
+        self._marks.put(EVERYTHING)
 
-    def _drop_observer(self, *, wait: bool) -> None:
-        observer, self._observer = self._observer, None
-        if observer is None:
-            return
-        # stop() joins threads that may hang: never on the loop's own time
-        ender = threading.Thread(target=observer.stop, name="watcher-end", daemon=True)
+    def _end_polling(self, now: float) -> None:
+        self.start(now)
+        if self._watch is not None:
+            log.info("being told of changes again")
+        self._marks.put(EVERYTHING)
+
+    def _drop(self, *, wait: bool) -> None:
+        watch, self._watch = self._watch, None
+        if watch is not None:
+            watch.stop(wait=wait)
+
+
+class _Watch:
+    """One life of an observer over the roots. Raises OSError and whatever the platform's emitter does.
+
+    `echoed` are the roots whose sentinel's event came since it was cleared; `limit` is why some folder is not
+    watched, or empty.
+    """
+
+    def __init__(self, roots: Sequence[str], marks: Marks) -> None:
+        self.echoed: set[str] = set()
+        self.limit = ""
+        self._marks = marks
+        self._named = {os.path.realpath(root): root for root in roots}
+        self._observer: BaseObserver = Observer()
+        self._observer._event_queue = _Direct(self._on_event)  # type: ignore[assignment]  # pinned: watchdog 7.1.0
+        self._hear_of_losses()
+        try:
+            for root in self._named:
+                self._observer.schedule(
+                    FileSystemEventHandler(), root, recursive=True, event_filter=[*_FILE_EVENTS, *_FOLDER_EVENTS]
+                )
+            self._observer.start()
+            if self.limit:
+                raise OSError(self.limit)
+        except BaseException:
+            self.stop(wait=False)
+            raise
+
+    def stop(self, *, wait: bool) -> None:
+        """Stop it. Its threads are joined, which may hang: never on the loop's own time."""
+        ender = threading.Thread(target=self._observer.stop, name="watcher-end", daemon=True)
         ender.start()
         if wait:
             ender.join(2.0)
+
+    def _hear_of_losses(self) -> None:
+        """Have inotify's silent losses told: the queue's overflow, and folders beyond the watch limit."""
+        inotify: Any = getattr(self._observer, "_inotify_fd", None)
+        if inotify is None:
+            return
+        handle_event, add_callback = inotify.handle_event, inotify.add_callback
+
+        def handle(event: Any) -> None:
+            handle_event(event)
+            if event.is_queue_overflow:
+                self._marks.put(EVERYTHING)
+
+        def add(path: bytes, *rest: Any) -> Any:
+            try:
+                return add_callback(path, *rest)
+            except OSError as error:
+                if error.errno in _LIMITS:
+                    self.limit = error.strerror or str(error)
+                raise
+
+        inotify.handle_event, inotify.add_callback = handle, add
 
     def _on_event(self, event: FileSystemEvent) -> None:
         """Called in watchdog's threads: only marks, since an exception here would kill them."""
@@ -184,13 +232,20 @@ class Watcher:
             path = os.fsdecode(raw)
             if not path:
                 continue
+            folder, name = os.path.split(path)
             if event.is_directory:
-                self._doubt()
-            elif os.path.basename(path) == PULSE_NAME:
-                root = os.path.dirname(path)
-                self._echoed[root] = self._sent.get(root, 0.0)
-            else:
-                self._marks.put(path)
+                self._marks.put(EVERYTHING)
+            elif name != PULSE_NAME:
+                self._marks.put(self._as_watched(path))
+            elif folder in self._named:
+                self.echoed.add(self._named[folder])
+
+    def _as_watched(self, path: str) -> str:
+        """The path under the root's own name, where that leads through a symbolic link."""
+        for real, root in self._named.items():
+            if real != root and path.startswith(real + os.sep):
+                return root + path[len(real) :]
+        return path
 
 
 class _Direct:
@@ -214,24 +269,3 @@ class _Direct:
 
     def task_done(self) -> None:
         pass
-
-
-def _observe(roots: Sequence[str], on_event: Callable[[FileSystemEvent], None]) -> BaseObserver:
-    """A started observer of the folders. Raises OSError and whatever the platform's emitter does."""
-    observer: BaseObserver = Observer()
-    observer._event_queue = _Direct(on_event)  # type: ignore[assignment]  # pinned: watchdog 7.1.0
-    try:
-        for root in roots:
-            observer.schedule(
-                FileSystemEventHandler(), root, recursive=True, event_filter=[*_FILE_EVENTS, *_FOLDER_EVENTS]
-            )
-        observer.start()
-    except BaseException:
-        threading.Thread(target=observer.stop, name="watcher-end", daemon=True).start()
-        raise
-    return observer
-
-
-def _remove(path: str) -> None:
-    with suppress(OSError):
-        os.unlink(path)

@@ -1,0 +1,145 @@
+"""Files by turns through the engine: who is next, who failed and waits, and whether the database takes rows."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import NamedTuple
+
+from codex.logging.errors import DatabaseError, SourceBusyError, SourceError
+from codex.logging.ingest.engine import Engine, Progress
+from codex.logging.ingest.sources import Location
+from codex.logging.store.sqlite import Store
+from codex_ingestd.scheduler import Scheduler
+
+_RETRY_BUSY = (0.05, 1.0)
+_RETRY_FAILED = (1.0, 60.0)
+_RETRY_DATABASE = (0.1, 5.0)
+
+log = logging.getLogger(__name__)
+
+
+class Failure(NamedTuple):
+    """A file that could not be read at the last try: how often in a row, why, and whether its lock wasn't had.
+
+    `told` is whether a person heard of it.
+    """
+
+    tries: int
+    message: str
+    busy: bool
+    told: bool
+
+
+class Intake:
+    """One store, and the files that wait for it. Times are seconds of the clock that is handed in."""
+
+    def __init__(self, store: Store, clock: Callable[[], float]) -> None:
+        self.engine = Engine(store)
+        self.failures: dict[Location, Failure] = {}
+        self._store = store
+        self._clock = clock
+        self._scheduler: Scheduler[Location] = Scheduler()
+        self._stalls = 0
+        self._stalled_until = 0.0
+
+    @property
+    def stalled(self) -> bool:
+        """Whether the database took nothing at the last try."""
+        return self._stalls > 0
+
+    def __len__(self) -> int:
+        return len(self._scheduler)
+
+    def mark(self, location: Location, at: float) -> None:
+        """Look at the file at that time. One whose lock isn't had keeps its turn: each try waits for the lock."""
+        failure = self.failures.get(location)
+        if failure is None or not failure.busy:
+            self._scheduler.mark(location, at)
+
+    def wait(self, now: float) -> float | None:
+        """Seconds until a file is due; None when no file waits."""
+        wait = self._scheduler.wait(now)
+        return None if wait is None else max(wait, self._stalled_until - now)
+
+    def is_due(self) -> bool:
+        """Whether a file could be taken now."""
+        return self.wait(self._clock()) == 0.0
+
+    def turn(self, *, final: bool = False) -> Progress:
+        """One batch of the file that is due longest, if one is. With `final` a DatabaseError is raised."""
+        now = self._clock()
+        if now < self._stalled_until:
+            return Progress()
+        location = self._scheduler.next(now)
+        return Progress() if location is None else self._ingest(location, final)
+
+    def _ingest(self, location: Location, final: bool) -> Progress:
+        try:
+            progress = self.engine.ingest(location, final=final)
+        except SourceError as error:
+            return self._failed(location, error, final)
+        except DatabaseError as error:
+            if final:
+                raise
+            return self._stalled(location, error)
+        except Exception as error:  # a defect shown by one file must not stop the others
+            log.exception("a defect", extra={"path": location.path})
+            return self._failed(location, SourceError(f"{type(error).__name__}: {error}"), final)
+        self._succeeded(location, progress)
+        now = self._clock()
+        if progress.more:
+            self._scheduler.mark(location, now)
+        elif progress.again is not None and not final:
+            self._scheduler.mark(location, now + progress.again)
+        if progress.events or progress.rejects:
+            log.debug("ingested", extra={"path": location.path, "rows": progress.events, "bytes": progress.taken})
+        if progress.rejects:
+            log.warning("lines rejected", extra={"path": location.path, "rejects": progress.rejects})
+        return progress
+
+    def _succeeded(self, location: Location, progress: Progress) -> None:
+        if self._stalls and progress.taken:
+            self._stalls = 0
+            log.warning("the database takes rows again")
+        failure = self.failures.pop(location, None)
+        if failure is not None and failure.told:
+            log.info("reads again", extra={"path": location.path})
+            self._note(location, None)
+
+    def _failed(self, location: Location, error: SourceError, final: bool) -> Progress:
+        """A file that can't be read now: the others go on, this one is tried again ever later."""
+        former = self.failures.get(location, Failure(0, "", False, False))
+        message, busy = str(error), isinstance(error, SourceBusyError)
+        told = former.told and message == former.message
+        if not told and (not busy or former.busy):  # a lock that isn't had once is no news
+            log.warning("can't read now: %s", message, extra={"path": location.path})
+            self._note(location, message)
+            told = True
+        self.failures[location] = Failure(former.tries + 1, message, busy, told)
+        if not final:
+            first, last = _RETRY_BUSY if busy else _RETRY_FAILED
+            self._scheduler.mark(location, self._clock() + _delay(first, last, former.tries))
+        return Progress()
+
+    def _note(self, location: Location, message: str | None) -> None:
+        """Keep a file's error where `status` finds it."""
+        try:
+            self._store.note_error(location.root, location.key, location.session_id, "native", message)
+        except (DatabaseError, UnicodeError) as failure:
+            log.debug("not noted: %s", failure)
+
+    def _stalled(self, location: Location, error: DatabaseError) -> Progress:
+        """The database takes nothing now: wait ever longer, lose nothing."""
+        if not self._stalls:
+            log.error("stalled: %s", error, extra={"hint": error.hint})
+        now = self._clock()
+        self._stalled_until = now + _delay(*_RETRY_DATABASE, self._stalls)
+        self._stalls += 1
+        self._scheduler.mark(location, now)
+        return Progress()
+
+
+def _delay(first: float, last: float, count: int) -> float:
+    """The wait before the next try, after `count` that failed before this one."""
+    return min(last, first * 2.0 ** min(count, 30))

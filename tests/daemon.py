@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 from codex.logging.query_logs import Row, Selection, read_rows
 from codex.logging.store.connection import open_reader
@@ -24,9 +26,11 @@ class Daemon:
         self.log = database.with_suffix(".log")
         self.process: subprocess.Popen[bytes] | None = None
 
-    def start(self, *arguments: str, env: Mapping[str, str] | None = None, ready: bool = True) -> None:
-        """Start it, and wait until it watches."""
-        command = [sys.executable, "-m", "codex_ingestd.cli", "run", "--watch", str(self.log_dir)]
+    def start(
+        self, *arguments: str, env: Mapping[str, str] | None = None, under: Sequence[str] = (), ready: bool = True
+    ) -> None:
+        """Start it, and wait until it watches; `under` is a command that runs it, as setpriv does."""
+        command = [*under, sys.executable, "-m", "codex_ingestd.cli", "run", "--watch", str(self.log_dir)]
         offset = self.log.stat().st_size if self.log.exists() else 0
         with self.log.open("ab") as output:
             self.process = subprocess.Popen(
@@ -37,7 +41,7 @@ class Daemon:
                 env={**os.environ, **(env or {})},
             )
         if ready:
-            wait_for(lambda: b'"watching"' in self.log.read_bytes()[offset:], what="the daemon to watch")
+            wait_for(lambda: b'"message": "watching"' in self.log.read_bytes()[offset:], what="the daemon to watch")
 
     def kill(self) -> None:
         """SIGKILL, if it still runs."""
@@ -46,13 +50,29 @@ class Daemon:
             self.process.wait()
             self.process = None
 
-    def stop(self, seconds: float = 20) -> int:
-        """SIGTERM; the exit code."""
+    def send(self, number: int) -> None:
+        """Send it a signal."""
         assert self.process is not None
-        self.process.send_signal(signal.SIGTERM)
+        self.process.send_signal(number)
+
+    def stop(self, seconds: float = 20, number: int = signal.SIGTERM) -> int:
+        """SIGTERM, or another signal; the exit code."""
+        assert self.process is not None
+        self.process.send_signal(number)
         code = self.process.wait(seconds)
         self.process = None
         return code
+
+    def told(self, text: str, **facts: object) -> list[dict[str, object]]:
+        """The lines of its log, all starts together, whose message holds the text and that have these facts."""
+        records: list[dict[str, object]] = [json.loads(line) for line in self.log.read_text("utf-8").splitlines()]
+        return [record for record in records if text in str(record["message"]) and facts.items() <= record.items()]
+
+    def status(self) -> dict[str, Any]:
+        """What `codex-ingestd status --json` prints."""
+        command = [sys.executable, "-m", "codex_ingestd.cli", "status", "--json", "--watch", str(self.log_dir)]
+        result = subprocess.run([*command, "--db", str(self.database)], capture_output=True, check=True, timeout=60)
+        return dict(json.loads(result.stdout))
 
     def rows(self, session_id: str | None = None) -> list[Row]:
         """The committed rows, as the product's reader gives them."""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 from typing import Generic, TypeVar
 
 Item = TypeVar("Item", bound=Hashable)
+
+_SPARE = 64
 
 
 class Scheduler(Generic[Item]):
@@ -28,6 +30,9 @@ class Scheduler(Generic[Item]):
         self._turn += 1
         self._due[item] = (at, self._turn)
         heappush(self._heap, (at, self._turn, item))
+        if len(self._heap) > 2 * len(self._due) + _SPARE:
+            self._heap = [(at, turn, item) for item, (at, turn) in self._due.items()]
+            heapify(self._heap)
 
     def next(self, now: float) -> Item | None:
         """The item that is due longest, which then is due no more; None when none is."""

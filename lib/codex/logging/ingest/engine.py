@@ -14,7 +14,7 @@ from codex.logging.ingest.formats import native
 from codex.logging.ingest.ledger import Ending, Life
 from codex.logging.ingest.lines import decode, decode_oversize, decode_tail
 from codex.logging.ingest.reader import Chunk, Limits, next_chunk
-from codex.logging.ingest.sources import Facts, Location, Source, look
+from codex.logging.ingest.sources import Facts, Location, Source, look, survey
 from codex.logging.store.segments import BLOCK_BYTES, START, Chain
 from codex.logging.store.sqlite import Store
 
@@ -114,7 +114,7 @@ class Engine:
             facts = look(live)
             if facts is not None and facts.identity == stream.current.identity:
                 return live if self._unsettled(facts, stream, final) else None
-        files = _survey(location)
+        files = survey(location)
         for place, facts in reversed(files):
             if self._unsettled(facts, stream, final):
                 return place
@@ -170,7 +170,7 @@ class Engine:
             return Ending(former.id, "truncated", False)
         if former.ended is not None:
             return None
-        rotated = any(facts.identity == former.identity for _, facts in _survey(source.location)[1:])
+        rotated = any(facts.identity == former.identity for _, facts in survey(source.location)[1:])
         return Ending(former.id, "rotated" if rotated else "deleted", False)
 
     def _resume(self, life: Life, source: Source) -> Life:
@@ -217,7 +217,7 @@ class Engine:
 
     def _at_home(self, generation: Generation, besides: Location) -> bool:
         """Whether another file of the stream holds this generation."""
-        for place, facts in _survey(besides):
+        for place, facts in survey(besides):
             if facts.identity == generation.identity and place != besides:
                 with Source(place, self._lock_seconds) as source:
                     return ledger.glance(generation, source, source.facts.size, self.store.recorded).same
@@ -311,17 +311,3 @@ def _decode(chunk: Chunk, life: Life) -> Batch | None:
     if chunk.data:
         return decode(chunk.data, cursor, native.decode)
     return decode_tail(chunk.tail, cursor, native.decode) if chunk.tail else None
-
-
-def _survey(location: Location) -> list[tuple[Location, Facts]]:
-    """The stream's files, live first, then by ascending number: a file that is renamed meanwhile can't be missed."""
-    found: dict[tuple[int, int], tuple[Location, Facts]] = {}
-    number, missing = 0, 0
-    while missing < 2 or number <= location.number:
-        place = location.rotated(number)
-        facts = look(place)
-        missing = missing + 1 if facts is None else 0
-        if facts is not None:
-            found[facts.identity] = (place, facts)
-        number += 1
-    return sorted(found.values(), key=lambda pair: pair[0].number)

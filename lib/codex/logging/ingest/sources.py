@@ -87,6 +87,20 @@ def look(location: Location) -> Facts | None:
     return facts_of(status) if stat.S_ISREG(status.st_mode) else None
 
 
+def survey(location: Location) -> list[tuple[Location, Facts]]:
+    """The stream's files, live first, then by ascending number: a file that is renamed meanwhile can't be missed."""
+    found: dict[tuple[int, int], tuple[Location, Facts]] = {}
+    number, missing = 0, 0
+    while missing < 2 or number <= location.number:
+        place = location.rotated(number)
+        facts = look(place)
+        missing = missing + 1 if facts is None else 0
+        if facts is not None:
+            found[facts.identity] = (place, facts)
+        number += 1
+    return sorted(found.values(), key=lambda pair: pair[0].number)
+
+
 class Found(NamedTuple):
     """One name that a scan came upon; `facts` is None when it is no readable regular file, for `reason`."""
 

@@ -29,6 +29,7 @@ def open_writer(path: str, *, wait_milliseconds: int = BUSY_MILLISECONDS) -> aps
         connection = apsw.Connection(path, statementcachesize=200)
         connection.set_busy_timeout(wait_milliseconds)
         connection.pragma("page_size", 16384)  # takes effect on a new file only
+        connection.pragma("auto_vacuum", 2)  # incremental, as well: merged and purged pages go back to the disk
         connection.pragma("journal_mode", "wal")
         connection.pragma("synchronous", "normal")
         migrate(connection, path)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
+
+import apsw
 
 from codex.logging.errors import StaleWatermarkError
 from codex.logging.events import Batch, Cursor, Event, Generation, Reject, Stream
 from codex.logging.store import segments
 from codex.logging.store.connection import immediate, open_writer, scalar, translated
+from codex.logging.store.record import Record
 
 _GENERATION_COLUMNS = (
     'id, stream, device, inode, head_length, head, marker, "offset", seq, lines, line_seq, parts, skip_from,'
@@ -18,6 +21,8 @@ _STREAM_COLUMNS = "id, root, path, session_id, format, error"
 _SELECT_GENERATIONS = f"SELECT {_GENERATION_COLUMNS} FROM generations WHERE stream = ? ORDER BY id"  # noqa: S608
 _SELECT_STREAM = f"SELECT {_STREAM_COLUMNS} FROM streams WHERE root = ? AND path = ?"  # noqa: S608
 _SELECT_STREAM_BY_ID = f"SELECT {_STREAM_COLUMNS} FROM streams WHERE id = ?"  # noqa: S608
+_SELECT_ALL_GENERATIONS = f"SELECT {_GENERATION_COLUMNS} FROM generations ORDER BY id"  # noqa: S608
+_SELECT_ALL_STREAMS = f"SELECT {_STREAM_COLUMNS} FROM streams ORDER BY id"  # noqa: S608
 _INSERT_STREAM = """
 INSERT INTO streams (root, path, session_id, format) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING"""
 _INSERT_GENERATION = """
@@ -81,19 +86,9 @@ class Store:
             return [row[0] for row in self.connection.execute(query, (root,))]
 
     def recorded(self, generation: int, start: int, end: int) -> bytes:
-        """The recorded bytes of a generation in [start, end)."""
-        query = "SELECT id & 0xffffffffff, bytes FROM segments WHERE id BETWEEN ? AND ? AND end_offset > ? ORDER BY id"
-        first = self.connection.execute(
-            "SELECT max(id) FROM segments WHERE id BETWEEN ? AND ?",
-            (generation << 40, generation << 40 | start),
-        ).fetchone()
-        pieces = []
+        """The recorded bytes of a generation in [start, end). Raises DatabaseError where the record has a hole."""
         with translated(self.path):
-            low = first[0] if first and first[0] is not None else generation << 40
-            for begin, frame in self.connection.execute(query, (low, (generation << 40 | end) - 1, start)):
-                data = segments.decompress(frame)
-                pieces.append(data[max(0, start - begin) : end - begin])
-        return b"".join(pieces)
+            return Record(self.connection, generation).read(start, end - start)
 
     def _stream(self, row: tuple[object, ...] | None) -> Stream | None:
         if row is None:
@@ -201,9 +196,9 @@ class Store:
     def _insert_rows(self, stream: Stream, generation: Generation, batch: Batch) -> None:
         key = generation.id << 40
         execute_many = self.connection.executemany
-        execute_many(_INSERT_EVENT, _event_rows(key, batch.events))
+        execute_many(_INSERT_EVENT, [event_row(key, event) for event in batch.events])
         if batch.rejects:
-            execute_many(_INSERT_REJECT, _reject_rows(key, stream.session_id, batch.rejects))
+            execute_many(_INSERT_REJECT, [reject_row(key, stream.session_id, reject) for reject in batch.rejects])
         before, after = batch.before, batch.after
         frame = segments.compress(batch.data)
         first_seq = before.line_seq or before.seq + 1
@@ -218,14 +213,26 @@ class Store:
         self.connection.execute(_INSERT_SEGMENT, row)
 
 
-def _event_rows(key: int, events: Iterable[Event]) -> Iterator[tuple[object, ...]]:
-    for seq, part, offset, length, fields in events:
-        yield (key | seq << 8 | part, *fields, offset, length)
+def event_row(key: int, event: Event) -> tuple[object, ...]:
+    """The row of an event; `key` is its generation's id << 40."""
+    return (key | event.seq << 8 | event.part, *event.fields, event.offset, event.length)
 
 
-def _reject_rows(key: int, session_id: str, rejects: Iterable[Reject]) -> Iterator[tuple[object, ...]]:
-    for seq, offset, length, reason, detail in rejects:
-        yield (key | offset, session_id, seq, length, reason, detail)
+def reject_row(key: int, session_id: str, reject: Reject) -> tuple[object, ...]:
+    """The row of a reject; `key` is its generation's id << 40."""
+    seq, offset, length, reason, detail = reject
+    return (key | offset, session_id, seq, length, reason, detail)
+
+
+def read_streams(connection: apsw.Connection) -> list[Stream]:
+    """Every stream with its generations, oldest first."""
+    generations: dict[object, list[Generation]] = {}
+    for row in connection.execute(_SELECT_ALL_GENERATIONS):
+        generations.setdefault(row[1], []).append(_generation(row))
+    streams = []
+    for number, *names, error in connection.execute(_SELECT_ALL_STREAMS):
+        streams.append(Stream(number, *names, tuple(generations.get(number, ())), error))  # type: ignore[arg-type, call-arg]
+    return streams
 
 
 def _generation(row: tuple[object, ...]) -> Generation:

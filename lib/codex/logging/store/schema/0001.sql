@@ -14,7 +14,7 @@ CREATE TABLE streams (
 CREATE INDEX streams_by_session ON streams (session_id);
 
 -- One row per physical life of a stream's file. Offsets and lengths are bytes, times epoch seconds,
--- `modified` nanoseconds. The watermark is ("offset", seq); from there to `skip_from` see events.py, Cursor.
+-- `modified` nanoseconds; up to `merged_offset` no small segments are left. The watermark is ("offset", seq); from there to `skip_from` see events.py, Cursor.
 CREATE TABLE generations (
     id INTEGER PRIMARY KEY,
     stream INTEGER NOT NULL REFERENCES streams (id),
@@ -36,6 +36,7 @@ CREATE TABLE generations (
     modified INTEGER NOT NULL,
     began REAL NOT NULL,
     committed_at REAL NOT NULL,
+    merged_offset INTEGER NOT NULL DEFAULT 0,
     ended REAL,
     how TEXT,
     superseded_by INTEGER REFERENCES generations (id)
@@ -75,7 +76,8 @@ CREATE TABLE ingest_rejects (
 );
 
 -- The exact bytes of everything ingested. id = generation << 40 | start offset; `bytes` is one zstd frame;
--- `chain` is the generation's chain at end_offset (see segments.py).
+-- `chain` is the generation's chain at end_offset (see segments.py); first_seq is the number that the first line
+-- to begin in it has.
 CREATE TABLE segments (
     id INTEGER PRIMARY KEY,
     end_offset INTEGER NOT NULL,
@@ -85,6 +87,16 @@ CREATE TABLE segments (
     bytes BLOB NOT NULL,
     generation INTEGER GENERATED ALWAYS AS (id >> 40) VIRTUAL,
     start_offset INTEGER GENERATED ALWAYS AS (id & 0xffffffffff) VIRTUAL
+);
+
+-- What was purged on purpose: the generation's row stays, its events, rejects and segments are gone.
+CREATE TABLE tombstones (
+    generation INTEGER PRIMARY KEY REFERENCES generations (id),
+    session_id TEXT NOT NULL,
+    length INTEGER NOT NULL,
+    lines INTEGER NOT NULL,
+    chain BLOB NOT NULL,
+    purged_at REAL NOT NULL
 );
 
 CREATE TABLE meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID;

@@ -1,0 +1,95 @@
+"""The recorded bytes of a generation, read back from its segments, row by row.
+
+Each call is a short read of its own: rows may be merged between two calls, and no reader holds up a checkpoint.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import apsw
+import zstandard
+
+from codex.logging.errors import DatabaseError
+from codex.logging.store import segments
+
+_AT = """
+SELECT id & 0xffffffffff, end_offset, first_seq, lines, chain, bytes FROM segments
+WHERE id BETWEEN ? AND ? ORDER BY id DESC LIMIT 1"""
+_AFTER = "SELECT min(id) & 0xffffffffff FROM segments WHERE id > ? AND id <= ?"
+_BREAKS = """
+SELECT start, first_seq FROM (
+    SELECT id & 0xffffffffff AS start, first_seq, lag(first_seq + lines) OVER (ORDER BY id) AS expected
+    FROM segments WHERE id BETWEEN ? AND ?)
+WHERE first_seq <> expected ORDER BY start"""
+
+
+class Segment(NamedTuple):
+    """One row: the bytes of [start, end) and the chain at `end`; `data` is None when the frame is damaged."""
+
+    start: int
+    end: int
+    first_seq: int
+    lines: int
+    chain: bytes
+    data: bytes | None
+
+
+class Record:
+    """A generation's bytes as an object that gives them by offset; keeps the last segment decompressed."""
+
+    def __init__(self, connection: apsw.Connection, generation: int) -> None:
+        self._connection = connection
+        self._low = generation << 40
+        self._high = self._low | 0xFFFFFFFFFF
+        self._last = Segment(0, 0, 0, 0, b"", b"")
+
+    def segment(self, offset: int) -> Segment | None:
+        """The segment that holds the byte at `offset`, None where there is none."""
+        row = self._connection.execute(_AT, (self._low, self._low | offset)).fetchone()
+        if row is None or row[1] <= offset:
+            return None
+        try:
+            data: bytes | None = segments.decompress(row[5])
+        except zstandard.ZstdError:
+            data = None
+        if data is not None and len(data) != row[1] - row[0]:
+            data = None
+        return Segment(*row[:5], data)  # type: ignore[call-arg]
+
+    def next_start(self, offset: int) -> int | None:
+        """Where the first segment behind `offset` starts."""
+        row = self._connection.execute(_AFTER, (self._low | offset, self._high)).fetchone()
+        found = row[0] if row else None
+        return found if isinstance(found, int) else None
+
+    def read(self, offset: int, length: int) -> bytes:
+        """The bytes of [offset, offset + length). Raises DatabaseError where the record has a hole."""
+        pieces = []
+        end = offset + length
+        while offset < end:
+            if not self._last.start <= offset < self._last.end:
+                found = self.segment(offset)
+                if found is None or found.data is None:
+                    raise DatabaseError(
+                        f"the record of generation {self._low >> 40} has no sound bytes at offset {offset}",
+                        hint="`codex-ingestd verify` shows what is wrong; `codex-ingestd rebuild` mends it.",
+                    )
+                self._last = found
+            data = self._last.data
+            assert data is not None
+            piece = data[offset - self._last.start : end - self._last.start]
+            pieces.append(piece)
+            offset += len(piece)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def chunks(self, length: int, size: int = 1 << 20) -> Iterator[bytes]:
+        """The first `length` bytes, in pieces of at most `size`. Raises DatabaseError as `read`."""
+        for start in range(0, length, size):
+            yield self.read(start, min(size, length - start))
+
+    def breaks(self) -> list[tuple[int, int]]:
+        """(offset, seq) where the numbering doesn't go on from the segment before: late lines of a rotated file."""
+        rows = self._connection.execute(_BREAKS, (self._low, self._high))
+        return [(start, first_seq) for start, first_seq in rows]

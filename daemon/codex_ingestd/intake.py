@@ -83,8 +83,9 @@ class Intake:
             if final:
                 raise
             return self._stalled(location, error)
-        except Exception as error:  # a defect shown by one file must not stop the others
-            log.exception("a defect", extra={"path": location.path})
+        except Exception as error:  # a defect that one file shows must not stop the others
+            if location not in self.failures:
+                log.exception("a defect", extra={"path": location.path})
             return self._failed(location, SourceError(f"{type(error).__name__}: {error}"), final)
         self._succeeded(location, progress)
         now = self._clock()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
+from contextlib import closing
 from typing import NamedTuple
 
 from codex.logging.events import iso_time
@@ -77,10 +78,10 @@ class _Known(NamedTuple):
 
 def read_status(database: str, roots: Sequence[str]) -> Status:
     """The present status, from the database and the files. Raises DatabaseMissingError or DatabaseError."""
-    connection = open_reader(database)
-    with translated(database):
-        known = _known_streams(connection.execute(_STREAMS) if has_relation(connection, "streams") else ())
-        noted = dict(connection.execute("SELECT key, value FROM meta")) if known else {}
+    with closing(open_reader(database)) as connection, translated(database):
+        ours = has_relation(connection, "streams")
+        known = _known_streams(connection.execute(_STREAMS) if ours else ())
+        noted = dict(connection.execute("SELECT key, value FROM meta")) if ours else {}
     pid = running(database)
     daemon = json.loads(noted.get("daemon", "{}")) if pid is not None else {}
     streams = _streams(known, [*dict.fromkeys([*daemon.get("roots", ()), *roots])])

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import click
 
 from codex.logging import config, terminal
-from codex_ingestd import log
+from codex_ingestd import audit, log
 from codex_ingestd.service import Service
 from codex_ingestd.status import Status, read_status
 
@@ -157,6 +157,10 @@ def _show(answer: Status, everything: bool) -> None:
     console.print(table)
     if len(shown) < len(answer.streams):
         click.echo(f"… and {len(answer.streams) - len(shown)} more: --all shows them")
+
+
+for audit_command in audit.commands:
+    command.add_command(audit_command)
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -107,15 +107,12 @@ class Stream(NamedTuple):
 
     @property
     def standing(self) -> list[Generation]:
-        """The generations that no rewrite superseded, oldest first."""
-        return [generation for generation in self.generations if generation.superseded_by is None]
+        """The generations that no rewrite superseded and nobody purged, oldest first."""
+        return [g for g in self.generations if g.superseded_by is None and g.how != "purged"]
 
     def at(self, identity: tuple[int, int]) -> Generation | None:
         """The latest standing generation with this device and inode."""
-        for generation in reversed(self.generations):
-            if generation.superseded_by is None and generation.identity == identity:
-                return generation
-        return None
+        return next((g for g in reversed(self.standing) if g.identity == identity), None)
 
     def having(self, changed: Generation) -> Stream:
         """The stream with one of its generations in another state."""

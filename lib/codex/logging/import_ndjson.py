@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import click
 
-from codex.logging import config
+from codex.logging import config, terminal
 from codex.logging.errors import CodexLoggingError, SourceError
 from codex.logging.ingest.engine import Engine
 from codex.logging.ingest.sources import Found, Location, locate, look, scan
@@ -116,11 +116,7 @@ def _engine(store: Store) -> Engine:
     type=click.Path(file_okay=False),
     help="Folder of the NDJSON files.  [env: CODEX_SESSION_LOG_DIR; default: .codex/sessions]",
 )
-@click.option(
-    "--db",
-    type=click.Path(dir_okay=False),
-    help="Database.  [env: CODEX_LOG_DB_PATH, CODEX_DB_PATH; default: .codex/session_logs.db]",
-)
+@terminal.db_option
 @click.option("--json", "as_json", is_flag=True, help="Say what was done as one JSON object.")
 def command(session_id: str | None, everything: bool, log_dir: str | None, db: str | None, as_json: bool) -> int:
     """Import session logs into the database, each line once.
@@ -193,9 +189,7 @@ def _report(
 
 def main(arguments: list[str] | None = None) -> int:
     """The command's process: its exit code."""
-    from codex.logging.terminal import run
-
-    return run(command, arguments)
+    return terminal.run(command, arguments)
 
 
 if __name__ == "__main__":

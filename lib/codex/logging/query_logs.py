@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Iterable, Iterator
 from contextlib import closing
 from typing import NamedTuple
@@ -14,6 +15,7 @@ import click
 from codex.logging import config, terminal
 from codex.logging.errors import CodexLoggingError, ConfigError, DatabaseMissingError
 from codex.logging.events import iso_time, parse_time
+from codex.logging.restore import raw_line, session_streams
 from codex.logging.store.connection import has_relation, open_reader, scalar, translated
 
 _EVENTS = """
@@ -150,16 +152,13 @@ def _when(context: click.Context, option: click.Parameter, text: str | None) -> 
     return moment
 
 
-@click.command(
+@click.group(
+    invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="\b\nExamples:\n  codex-logs --tail 20\n  codex-logs --session-id demo --role user --format json"
     "\n  codex-logs --after 2026-01-31T09:00:00-05:00 --limit 100",
 )
-@click.option(
-    "--db",
-    type=click.Path(),
-    help="Database.  [env: CODEX_LOG_DB_PATH, CODEX_DB_PATH; default: .codex/session_logs.db]",
-)
+@terminal.db_option
 @click.option("--session-id", metavar="ID", help="Only this session.")
 @click.option("--role", help="Only this role: system, user, assistant, tool, …")
 @click.option("--after", callback=_when, metavar="TIME", help="From this time on: ISO 8601 or epoch seconds.")
@@ -170,7 +169,9 @@ def _when(context: click.Context, option: click.Parameter, text: str | None) -> 
 @click.option("--order", type=click.Choice(["asc", "desc"]), default="asc", show_default=True, help="By time.")
 @click.option("--tail", type=click.IntRange(min=0), metavar="N", help="The latest N rows, in ascending order.")
 @click.option("--show-meta", is_flag=True, help="Also what the record holds beside role and message.")
+@click.pass_context
 def command(
+    context: click.Context,
     db: str | None,
     session_id: str | None,
     role: str | None,
@@ -187,6 +188,8 @@ def command(
 
     Exit codes: 0 shown, 1 unexpected, 2 a bad date, no database, no table.
     """
+    if context.invoked_subcommand is not None:
+        return 0
     database = config.resolve_database(db)
     catch_up(database, session_id)
     rows = read_rows(database, Selection(session_id, role, after, before, order == "desc", limit, offset, tail))
@@ -195,6 +198,20 @@ def command(
     else:
         for row in rows:
             click.echo(row.as_text(show_meta=show_meta))
+    return 0
+
+
+@command.command(epilog="\b\nExamples:\n  codex-logs raw my-session 42")
+@click.argument("session")
+@click.argument("seq", type=click.IntRange(min=1))
+@terminal.db_option
+def raw(session: str, seq: int, db: str | None) -> int:
+    """Give one line's exact bytes, its line end included; SEQ is its number in session_events."""
+    database = config.resolve_database(db)
+    catch_up(database, session)
+    with closing(open_reader(database)) as connection, translated(database):
+        sys.stdout.buffer.write(raw_line(connection, session_streams(connection, session), seq))
+    sys.stdout.buffer.flush()
     return 0
 
 

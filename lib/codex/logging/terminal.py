@@ -5,10 +5,34 @@ from __future__ import annotations
 import io
 import os
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import click
 
 from codex.logging.errors import CodexLoggingError
+
+db_option = click.option(
+    "--db",
+    type=click.Path(),
+    help="Database.  [env: CODEX_LOG_DB_PATH, CODEX_DB_PATH; default: .codex/session_logs.db]",
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="For machines: JSON.")
+
+
+@contextmanager
+def progress(title: str, total: int, *, quiet: bool = False) -> Iterator[Callable[[int], None]]:
+    """A progress bar over bytes on standard error, on a terminal only; the block calls what it gets with bytes done."""
+    if quiet or not sys.stderr.isatty():
+        yield lambda done: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+
+    columns = (BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+    with Progress(TextColumn(title), *columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(title, total=total)
+        yield lambda done: bar.advance(task, done)
 
 
 def run(command: click.Command, arguments: list[str] | None = None) -> int:

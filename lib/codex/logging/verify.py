@@ -17,7 +17,7 @@ from codex.logging.errors import DatabaseError
 from codex.logging.events import Batch, Cursor, Event, Generation, Reject
 from codex.logging.ingest.formats import native
 from codex.logging.ingest.lines import decode, decode_oversize, decode_tail
-from codex.logging.ingest.reader import Limits, next_chunk
+from codex.logging.ingest.reader import Bytes, Limits, next_chunk
 from codex.logging.ingest.sources import Location, survey
 from codex.logging.store.record import Record, Segment
 from codex.logging.store.segments import Chain
@@ -212,7 +212,8 @@ def _check_rows(connection: apsw.Connection, record: Record, target: Target) -> 
     key = target.generation.id << 40
     events = _Rows(connection, _EVENT_ROWS, target)
     rejects = _Rows(connection, _REJECT_ROWS, target)
-    for batch in batches(record, target.generation):
+    start = Cursor(seq=target.generation.base_seq)
+    for batch in batches(record, target.generation, dict(record.breaks()), start):
         yield from events.compare((event_row(key, event), event) for event in batch.events)
         made = ((reject_row(key, target.session_id, reject), reject) for reject in batch.rejects)
         yield from rejects.compare(made)
@@ -221,15 +222,18 @@ def _check_rows(connection: apsw.Connection, record: Record, target: Target) -> 
     yield from rejects.end()
 
 
-def batches(record: Record, generation: Generation) -> Iterator[Batch]:
-    """The batches that a generation's recorded bytes give when they are decoded anew."""
-    cursor, length = Cursor(seq=generation.base_seq), generation.cursor.offset
-    breaks = dict(record.breaks())
+def batches(source: Bytes, generation: Generation, breaks: Mapping[int, int], start: Cursor) -> Iterator[Batch]:
+    """The batches that a generation's bytes give when they are decoded anew, from a cursor on.
+
+    `breaks` (see Record.breaks) are the places where the numbering jumps. Raises DatabaseError where the bytes don't
+    end as they did.
+    """
+    cursor, length = start, generation.cursor.offset
     while cursor.offset < length:
         if cursor.offset in breaks:
             cursor = cursor._replace(seq=breaks[cursor.offset] - 1)
-        size = min((start for start in breaks if start > cursor.offset), default=length)
-        chunk = next_chunk(record, size, cursor, _LIMITS, tail=True)
+        size = min((place for place in breaks if place > cursor.offset), default=length)
+        chunk = next_chunk(source, size, cursor, _LIMITS, tail=True)
         batch: Batch | None
         if chunk.data:
             batch = decode_oversize(chunk.data, cursor) if chunk.oversize else decode(chunk.data, cursor, native.decode)
@@ -280,15 +284,3 @@ def _paged(connection: apsw.Connection, query: str, low: int) -> Iterator[tuple[
         if len(page) < _PAGE:
             return
         first = page[-1][0] + 1
-
-
-def check_statements(
-    found: Mapping[tuple[str, int], Sequence[bytes]], entries: Iterable[Mapping[str, object]]
-) -> Iterator[Finding]:
-    """Hold today's chains, by (session, length), against the entries of earlier statements."""
-    for entry in entries:
-        session_id, length = str(entry["session_id"]), int(str(entry["length"]))
-        if bytes.fromhex(str(entry["chain"])) not in found.get((session_id, length), ()):
-            generation = int(str(entry.get("generation", 0)))
-            detail = f"the record doesn't extend the statement of {entry.get('ts', 'an unknown time')}"
-            yield Finding(session_id, generation, "statement", 0, length, detail)

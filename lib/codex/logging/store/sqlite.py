@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import apsw
 
@@ -23,6 +24,18 @@ _SELECT_STREAM = f"SELECT {_STREAM_COLUMNS} FROM streams WHERE root = ? AND path
 _SELECT_STREAM_BY_ID = f"SELECT {_STREAM_COLUMNS} FROM streams WHERE id = ?"  # noqa: S608
 _SELECT_ALL_GENERATIONS = f"SELECT {_GENERATION_COLUMNS} FROM generations ORDER BY id"  # noqa: S608
 _SELECT_ALL_STREAMS = f"SELECT {_STREAM_COLUMNS} FROM streams ORDER BY id"  # noqa: S608
+_LEDGER = {
+    "streams": "id, root, path, session_id, parent_session_id, format, state",
+    "generations": 'id, stream, device, inode, head_length, head, marker, "offset", seq, lines, line_seq, parts,'
+    " skip_from, skip_reason, base_seq, chain, block, modified, began, committed_at, ended, how",
+    "tombstones": "generation, session_id, length, lines, chain, purged_at",
+}
+_NOTHING_INGESTED = f"""
+UPDATE generations SET "offset" = 0, seq = base_seq, lines = 0, line_seq = 0, parts = 0, skip_from = -1,
+                       skip_reason = '', chain = x'{segments.START.hex()}', block = x'{segments.START.hex()}'
+WHERE how IS NOT 'purged' AND id NOT IN (SELECT id >> 40 FROM segments)"""  # noqa: S608
+_FINISH = """
+UPDATE generations SET seq = ?, ended = ?, how = ?, superseded_by = ?, modified = ?, committed_at = ? WHERE id = ?"""
 _INSERT_STREAM = """
 INSERT INTO streams (root, path, session_id, format) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING"""
 _INSERT_GENERATION = """
@@ -137,6 +150,40 @@ class Store:
                 "UPDATE streams SET path = coalesce(?, path), state = 'live' WHERE id = ?", (key, generation.stream)
             )
 
+    def copy_ledger(self, former: apsw.Connection) -> None:
+        """Take over another database's streams and generations, with nothing ingested yet, under the same ids."""
+        with translated(self.path), immediate(self.connection):
+            for table, columns in _LEDGER.items():
+                places = ", ".join("?" * (columns.count(",") + 1))
+                query = f"INSERT OR IGNORE INTO {table} ({columns}) VALUES ({places})"  # noqa: S608
+                rows = former.execute(f"SELECT {columns} FROM {table} ORDER BY 1")  # noqa: S608
+                self.connection.executemany(query, rows)
+            self.connection.execute(_NOTHING_INGESTED)
+
+    def finish(self, generation: Generation, committed_at: float) -> None:
+        """Give a generation whose bytes were all taken again the state that it had before."""
+        ending = (generation.ended, generation.how, generation.superseded_by, generation.modified, committed_at)
+        with translated(self.path), immediate(self.connection):
+            self.connection.execute(_FINISH, (generation.cursor.seq, *ending, generation.id))
+
+    def purge(self, stream: Stream) -> None:
+        """Forget a stream's events, rejects and segments; tombstones with length and chain stay."""
+        now = time.time()
+        with translated(self.path), immediate(self.connection):
+            for generation in stream.generations:
+                low = generation.id << 40
+                for table in ("events", "ingest_rejects", "segments"):
+                    query = f"DELETE FROM {table} WHERE id BETWEEN ? AND ?"  # noqa: S608
+                    self.connection.execute(query, (low, low | 0xFFFFFFFFFF))
+                cursor = generation.cursor
+                stone = (generation.id, stream.session_id, cursor.offset, cursor.lines, generation.chain, now)
+                self.connection.execute("INSERT OR IGNORE INTO tombstones VALUES (?, ?, ?, ?, ?, ?)", stone)
+                self.connection.execute(
+                    "UPDATE generations SET how = 'purged', ended = coalesce(ended, ?) WHERE id = ?",
+                    (now, generation.id),
+                )
+            self.connection.execute("UPDATE streams SET state = 'purged' WHERE id = ?", (stream.id,))
+
     def note_error(self, root: str, key: str, session_id: str, form: str, error: str | None) -> None:
         """Keep the stream's last error, or clear it; a stream that has no row gets one for an error."""
         with translated(self.path), immediate(self.connection):
@@ -189,7 +236,7 @@ class Store:
     def _end(self, ending: tuple[int, str, bool], successor: int | None, now: float) -> None:
         number, how, superseded = ending
         self.connection.execute(
-            "UPDATE generations SET ended = ?, how = ?, superseded_by = ? WHERE id = ?",
+            "UPDATE generations SET ended = ?, how = ?, superseded_by = ? WHERE id = ? AND how IS NOT 'purged'",
             (now, how, successor if superseded else None, number),
         )
 
@@ -231,12 +278,12 @@ def read_streams(connection: apsw.Connection) -> list[Stream]:
         generations.setdefault(row[1], []).append(_generation(row))
     streams = []
     for number, *names, error in connection.execute(_SELECT_ALL_STREAMS):
-        streams.append(Stream(number, *names, tuple(generations.get(number, ())), error))  # type: ignore[arg-type, call-arg]
+        streams.append(Stream(number, *names, tuple(generations.get(number, ())), error))  # type: ignore[call-arg]
     return streams
 
 
-def _generation(row: tuple[object, ...]) -> Generation:
-    return Generation(*row[:7], Cursor(*row[7:14]), *row[14:])  # type: ignore[arg-type, call-arg]
+def _generation(row: tuple[Any, ...]) -> Generation:
+    return Generation(*row[:7], Cursor(*row[7:14]), *row[14:])  # type: ignore[call-arg]
 
 
 def _with_generation(

@@ -1,0 +1,266 @@
+"""`codex-ingestd verify`, `restore`, `rebuild`, `checkpoint`, `purge`: what makes the record believable."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
+
+import click
+
+from codex.logging import config, statement
+from codex.logging.errors import CodexLoggingError, ConfigError
+from codex.logging.purge import DAY_SECONDS, Purged, Wish
+from codex.logging.purge import purge as purge_streams
+from codex.logging.rebuild import rebuild as rebuild_into
+from codex.logging.rebuild import swap_in
+from codex.logging.restore import chosen_generations, restored, session_streams
+from codex.logging.store.connection import open_reader, translated
+from codex.logging.store.sqlite import Store
+from codex.logging.terminal import db_option, json_option, progress
+from codex.logging.verify import Finding, Target, check, targets
+from codex_ingestd.instance import Instance
+
+_SHOWN = 50
+
+
+@click.command(
+    epilog="\b\nExamples:\n  codex-ingestd verify\n  codex-ingestd verify my-session --deep"
+    "\n  codex-ingestd verify --against statements.ndjson --json"
+)
+@click.argument("sessions", nargs=-1)
+@db_option
+@click.option("--deep", is_flag=True, help="Also decode every line again, and compare the rows.")
+@click.option("--against", type=click.Path(dir_okay=False), help="Statements that `checkpoint` made.")
+@json_option
+def verify(sessions: tuple[str, ...], db: str | None, deep: bool, against: str | None, as_json: bool) -> int:
+    """Check that the record is whole, and that it is what the sources say.
+
+    For each life of each file: bytes are events, rejects or what is pending; the chain of the recorded bytes holds;
+    and the file, where it is still there, holds the same bytes. May run beside a daemon.
+
+    Exit codes: 0 clean, 1 findings, 2 it could not be checked.
+    """
+    database = config.resolve_database(db)
+    try:
+        with closing(open_reader(database)) as connection, translated(database):
+            for session_id in sessions:
+                session_streams(connection, session_id)
+            chosen = targets(connection, sessions)
+            statements = statement.read(against) if against is not None else []
+            total = sum(target.length for target in chosen) * (1 + bool(statements))
+            began = time.perf_counter()
+            with progress("Verifying", total, quiet=as_json) as advance:
+                steps = (step for target in chosen for step in check(connection, target, deep=deep))
+                found = _findings(steps, advance)
+                found += _findings(statement.compare(connection, chosen, statements), advance)
+    except (OSError, CodexLoggingError) as error:
+        hint = getattr(error, "hint", "")
+        click.echo(f"could not check: {error}" + (f"\nhint: {hint}" if hint else ""), err=True)
+        return 2
+    _report(chosen, found, len(statements), time.perf_counter() - began, as_json)
+    return int(bool(found))
+
+
+def _findings(steps: Iterable[int | Finding], advance: Callable[[int], None]) -> list[Finding]:
+    found = []
+    for step in steps:
+        if isinstance(step, Finding):
+            found.append(step)
+        else:
+            advance(step)
+    return found
+
+
+def _report(chosen: list[Target], found: list[Finding], statements: int, seconds: float, as_json: bool) -> None:
+    length = sum(target.length for target in chosen)
+    pending = sum(_pending(target) for target in chosen)
+    gone = sum(target.path is None for target in chosen)
+    if as_json:
+        summary = {
+            "generations": len(chosen),
+            "bytes": length,
+            "pending": pending,
+            "without_source": gone,
+            "statements": statements,
+            "seconds": round(seconds, 3),
+            "findings": [finding._asdict() for finding in found],
+        }
+        click.echo(json.dumps(summary, ensure_ascii=False))
+        return
+    for finding in found[:_SHOWN]:
+        where = f"generation {finding.generation}, bytes {finding.offset} to {finding.end}"
+        click.echo(f"{finding.session_id}: {finding.kind}: {where}: {finding.detail}")
+    if len(found) > _SHOWN:
+        click.echo(f"… and {len(found) - _SHOWN} more: --json shows them")
+    against = f", held against {statements} statements" if statements else ""
+    click.echo(
+        f"{len(chosen)} generations, {length} bytes, {pending} pending, {gone} without a source{against}: "
+        f"{len(found)} findings in {seconds:.2f} s"
+    )
+
+
+def _pending(target: Target) -> int:
+    """Bytes of the source behind the watermark."""
+    try:
+        return 0 if target.path is None else max(0, os.stat(target.path).st_size - target.length)
+    except OSError:
+        return 0
+
+
+@click.command(
+    epilog="\b\nExamples:\n  codex-ingestd restore my-session > my-session.ndjson"
+    "\n  codex-ingestd restore my-session --generation 3 -o life3.ndjson"
+)
+@click.argument("session")
+@db_option
+@click.option("--generation", type=int, metavar="N", help="This life of the file alone, a superseded one too.")
+@click.option("-o", "--output", type=click.Path(dir_okay=False), help="Write to this new file.")
+def restore(session: str, db: str | None, generation: int | None, output: str | None) -> int:
+    """Give a session's NDJSON back, byte for byte, also when its file is long gone.
+
+    Without --generation: all lives in the default view, one after the other, oldest first.
+    """
+    database = config.resolve_database(db)
+    with closing(open_reader(database)) as connection, translated(database):
+        chosen = chosen_generations(session_streams(connection, session), generation)
+        pieces = restored(connection, chosen)
+        if output is None:
+            for piece in pieces:
+                sys.stdout.buffer.write(piece)
+            sys.stdout.buffer.flush()
+            return 0
+        written = _write_new(output, pieces)
+    click.echo(f"{written} bytes in {output}", err=True)
+    return 0
+
+
+def _write_new(path: str, pieces: Iterator[bytes]) -> int:
+    """Write a file that isn't there yet, whole or not at all. Raises ConfigError when it is there."""
+    part = f"{path}.part"
+    written = 0
+    if os.path.lexists(path):
+        raise ConfigError(f"{path} is already there", hint="Choose another name; nothing is overwritten.")
+    try:
+        with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+            for piece in pieces:
+                written += file.write(piece)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}") from error
+    return written
+
+
+@click.command(epilog="\b\nExamples:\n  codex-ingestd rebuild\n  codex-ingestd rebuild --new rebuilt.db")
+@db_option
+@click.option("--new", "built", type=click.Path(dir_okay=False), help="Only build this file; swap nothing.")
+def rebuild(db: str | None, built: str | None) -> int:
+    """Build the database anew from the sources, and from its own segments for sources that are gone.
+
+    The new one is verified, row by row, before it takes the old one's place; the old one is kept beside it. A rebuild
+    that was interrupted goes on where it stopped. Stop the daemon first.
+
+    Exit codes: 0 done, 1 some bytes could not be had (nothing is swapped), 2 no database, 3 a daemon runs.
+    """
+    database = config.resolve_database(db)
+    part = config.absolute(built) if built is not None else f"{database}.rebuild"
+    with Instance(database):
+        with closing(open_reader(database)) as old, translated(database), closing(Store(part)) as new:
+            total = sum(target.length for target in targets(old))
+            with progress("Rebuilding", total) as advance:
+                found = _findings(rebuild_into(old, new), advance)
+            with progress("Verifying", total) as advance:
+                steps = (
+                    step for target in targets(new.connection) for step in check(new.connection, target, deep=True)
+                )
+                found += _findings(steps, advance)
+        for finding in found:
+            click.echo(
+                f"{finding.session_id}: {finding.kind}: generation {finding.generation}: {finding.detail}", err=True
+            )
+        if found:
+            click.echo(f"nothing was swapped: {len(found)} findings; what could be built is {part}", err=True)
+            return 1
+        if built is not None:
+            click.echo(f"built {part}")
+            return 0
+        click.echo(f"rebuilt {database}; the former one is {swap_in(database, part)}")
+    return 0
+
+
+@click.command(
+    epilog="\b\nExamples:\n  codex-ingestd checkpoint --append /mnt/elsewhere/statements.ndjson"
+    "\n  codex-ingestd checkpoint --pipe 'ssh vault \"cat >> statements.ndjson\"'"
+)
+@db_option
+@click.option("--append", "path", type=click.Path(dir_okay=False), help="Also append it to this file.")
+@click.option("--pipe", metavar="COMMAND", help="Also give it to this shell command's standard input.")
+def checkpoint(db: str | None, path: str | None, pipe: str | None) -> int:
+    """Print a statement of what the record is now: each life's length, lines and chain.
+
+    `verify --against FILE` later proves that the record only grew since. Keep statements off this host: one who may
+    write the database may write a file beside it too.
+    """
+    database = config.resolve_database(db)
+    with closing(open_reader(database)) as connection, translated(database):
+        line = statement.to_line(statement.state(connection, database, time.time()))
+    if path is not None:
+        try:
+            statement.append(path, line)
+        except OSError as error:
+            raise ConfigError(f"{path}: {error.strerror}") from error
+    if pipe is not None:
+        code = subprocess.run(pipe, shell=True, input=line.encode() + b"\n", check=False).returncode  # noqa: S602
+        if code:
+            raise CodexLoggingError(f"the command for the statement ended with {code}: {pipe}")
+    click.echo(line)
+    return 0
+
+
+@click.command(
+    epilog="\b\nExamples:\n  codex-ingestd purge --days 90 --sources --dry-run\n  codex-ingestd purge --days 365 --sources --rows"
+)
+@db_option
+@click.option("--days", type=click.FloatRange(min=0), required=True, help="Only sessions at rest for so many days.")
+@click.option("--session", "sessions", multiple=True, metavar="ID", help="Only this session; may be given again.")
+@click.option("--sources", is_flag=True, help="Remove the NDJSON files (the default where --rows isn't given).")
+@click.option("--rows", is_flag=True, help="Remove the rows and recorded bytes; tombstones stay.")
+@click.option("--dry-run", is_flag=True, help="Say what would go, and remove nothing.")
+@json_option
+def purge(
+    db: str | None, days: float, sessions: tuple[str, ...], sources: bool, rows: bool, dry_run: bool, as_json: bool
+) -> int:
+    """Remove old sessions: only what is wholly ingested, and verifies.
+
+    Exit codes: 0 done, 1 something had to stay, 2 no database.
+    """
+    database = config.resolve_database(db)
+    open_reader(database).close()
+    wish = Wish(time.time() - days * DAY_SECONDS, sessions, sources or not rows, rows, dry_run)
+    with closing(Store(database)) as store:
+        results = list(purge_streams(store, wish))
+    if as_json:
+        click.echo(json.dumps([result._asdict() for result in results], ensure_ascii=False))
+    else:
+        _show_purged(results, wish)
+    return int(any(result.kept_because for result in results))
+
+
+def _show_purged(results: list[Purged], wish: Wish) -> None:
+    word = "would go" if wish.dry_run else "gone"
+    for result in results:
+        files = [f"{len(result.files)} files"] if wish.sources else []
+        recorded = [f"{result.length} bytes of rows"] if wish.rows else []
+        fate = f"kept: {result.kept_because}" if result.kept_because else f"{word}: {' and '.join(files + recorded)}"
+        click.echo(f"{result.session_id}: {fate}")
+    gone = sum(result.kept_because is None for result in results)
+    click.echo(f"{gone} sessions {word}, {len(results) - gone} kept")
+
+
+commands = (verify, restore, rebuild, checkpoint, purge)

@@ -1,17 +1,16 @@
 """Bytes to events: pure, and the same for any chunking of the same bytes.
 
-A line is taken object by object. What is no object becomes a reject of its own, up to the next place where an
-object could begin: after a run of NULs, else at the next line. So a glued line gives its objects, a torn one its
-whole part, and a tail that is taken before its line ends gives what the whole line would have given.
+A line is taken object by object. A run of NULs is a reject of its own, and what follows it is decoded; anything else
+that is no object is rejected up to the end of its line. So a glued line gives its objects, a torn one its whole part,
+and a tail that is taken before its line ends gives what the whole line would have given.
 """
 
 from __future__ import annotations
 
 import codecs
-import json
 import re
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, NoReturn
+from typing import NoReturn
 
 import msgspec
 
@@ -21,12 +20,16 @@ Decode = Callable[[bytes], Sequence[Fields]]
 
 _BOM = b"\xef\xbb\xbf"
 _BLANKS = b" \t\r"
-_REPAIR_LIMIT = 16 << 20
+_BLANK_RUN = re.compile(rb"[ \t\r]*+")
+_NUL_RUN = re.compile(rb"\0*+")
 _PIECE = 1 << 20
 _SURROGATES = re.compile(
-    r"(?P<pair>\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2})"
-    r"|(?P<lone>\\u[dD][89a-fA-F][0-9a-fA-F]{2})|\\."
+    rb"(?P<pair>\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2})"
+    rb"|(?P<lone>\\u[dD][89a-fA-F][0-9a-fA-F]{2})|\\.",
+    re.DOTALL,
 )
+_VALUE = msgspec.json.Decoder(msgspec.Raw)
+_TRAILING = re.compile(r"trailing characters \(byte (\d+)\)")
 _MALFORMED = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, ValueError)
 
 
@@ -37,14 +40,14 @@ def decode(data: bytes, cursor: Cursor, decode_object: Decode) -> Batch:
     while start < len(data):
         if taken.skip_reason:
             start += taken.skip(data, start)
+        elif not data.endswith(b"\n"):
+            taken.begin_skip(cursor.offset + start, "nul")
         elif taken.line_seq:
             end = data.index(b"\n", start)
             taken.close_line(data[start:end], cursor.offset + start)
             start = end + 1
-        elif data.endswith(b"\n"):
-            start = taken.take_lines(data, start, cursor.offset)
         else:
-            taken.begin_skip(cursor.offset + start, "nul")
+            start = taken.take_lines(data, start, cursor.offset)
     return taken.batch(data, cursor)
 
 
@@ -73,12 +76,12 @@ def decode_tail(data: bytes, cursor: Cursor, decode_object: Decode) -> Batch | N
     return taken.batch(body, cursor)
 
 
-class _Place(NamedTuple):
-    """Where in a line the next object may begin: byte index, and why what stands there is none."""
+class _NoObjectError(ValueError):
+    """What stands here is no object, for `reason`."""
 
-    start: int
-    reason: str = ""
-    detail: str = ""
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(detail)
+        self.reason = reason
 
 
 class _Taken:
@@ -94,6 +97,7 @@ class _Taken:
         self.skip_from, self.skip_reason = cursor.skip_from, cursor.skip_reason
         self.events: list[Event] = []
         self.rejects: list[Reject] = []
+        self._behind_nul = False
         self._decode = decode_object
         self._offset = cursor.offset
 
@@ -125,10 +129,9 @@ class _Taken:
     def skip(self, data: bytes, start: int) -> int:
         """Pass over what the skip covers; the count of bytes that this consumed."""
         if self.skip_reason == "nul":
-            end = len(data) - len(data[start:].lstrip(b"\0"))
-            if end == len(data):
-                return end - start
-            self.end_nul_run(self._offset + end)
+            end = _end_of(_NUL_RUN, data, start)
+            if end < len(data):
+                self.end_nul_run(self._offset + end)
             return end - start
         end = data.find(b"\n", start)
         if end < 0:
@@ -140,6 +143,7 @@ class _Taken:
     def end_nul_run(self, offset: int) -> None:
         if self.skip_reason == "nul":
             self._end_skip(offset, "a run of NUL bytes")
+            self._behind_nul = True
 
     def _end_skip(self, offset: int, detail: str) -> None:
         self._reject(self.skip_from, offset - self.skip_from, self.skip_reason, detail)
@@ -173,52 +177,48 @@ class _Taken:
         self.end_line()
 
     def _whole(self, line: bytes, offset: int) -> None:
-        if offset == 0 and line.startswith(_BOM):
-            line, offset = line[len(_BOM) :], len(_BOM)
-        if line.strip(_BLANKS):
+        bom = len(_BOM) if offset == 0 and line.startswith(_BOM) else 0
+        if line[bom:].strip(_BLANKS):
             self.objects(line, offset)
         else:
-            self._reject(offset, len(line), "blank", "")
+            self._reject(offset + bom, len(line) - bom, "blank", "")
 
     def objects(self, body: bytes, offset: int) -> None:
         """Take objects from the rest of a line; `offset` is where `body` begins in the generation."""
-        place = _Place(0)
-        while True:
-            place = _Place(len(body) - len(body[place.start :].lstrip(_BLANKS)))
-            if place.start == len(body):
-                return
-            if body[place.start] == 0:
-                end = len(body) - len(body[place.start :].lstrip(b"\0"))
-                self._reject(offset + place.start, end - place.start, "nul", "a run of NUL bytes")
-                place = _Place(end)
-                continue
-            place = self._object(body, place.start, offset)
-            if place.reason:
-                length = len(body.rstrip(_BLANKS)) - place.start
-                self._reject(offset + place.start, length, place.reason, place.detail)
-                return
+        body = body.rstrip(_BLANKS)
+        sound = memoryview(_without_lone_surrogates(body))
+        start = len(_BOM) if offset == 0 and body.startswith(_BOM) else 0
+        while (start := _end_of(_BLANK_RUN, body, start)) < len(body):
+            try:
+                if body[start] == 0:
+                    start = self._nul_run(body, start, offset)
+                else:
+                    start += self._object(sound[start:], offset + start)
+            except _MALFORMED as error:
+                self._reject(offset + start, len(body) - start, *_why_none(body[start:], error))
+                break
+        self._behind_nul = False
 
-    def _object(self, body: bytes, start: int, offset: int) -> _Place:
-        """Take the object at `start`: where it ends, or why there is none."""
-        if body[start] != ord("{"):
-            return _Place(start, *_why_none(body[start:]))
-        if len(body) - start > _REPAIR_LIMIT:
-            return _Place(start, "json", "not one JSON object, and too long to look for the fault")
-        try:
-            raw = _first_object(body[start:])
-            many = self._decode(_without_lone_surrogates(raw))
-        except RecursionError:
-            return _Place(start, "nesting", "nested too deep")
-        except UnicodeDecodeError as error:
-            return _Place(start, "encoding", f"not UTF-8: {error.reason} at byte {error.start}")
-        except (ValueError, msgspec.MsgspecError) as error:
-            return _Place(start, "json", str(error)[:200])
+    def _nul_run(self, body: bytes, start: int, offset: int) -> int:
+        """Reject the run at `start`: where it ends. One behind another is no place for an object any more."""
+        if self._behind_nul:
+            raise _NoObjectError("nul", "run after run of NUL bytes")
+        end = _end_of(_NUL_RUN, body, start)
+        self._reject(offset + start, end - start, "nul", "a run of NUL bytes")
+        self._behind_nul = True
+        return end
+
+    def _object(self, rest: memoryview, offset: int) -> int:
+        """Take the object that `rest` begins with: its length."""
+        raw = _first_object(rest)
+        many = self._decode(raw)
         if self.parts + len(many) > MAX_PARTS:
-            return _Place(start, "parts", f"more than {MAX_PARTS} events on one line")
+            raise _NoObjectError("parts", f"more than {MAX_PARTS} events on one line")
         for fields in many:
-            self.events.append(Event(self.line_seq, self.parts, offset + start, len(raw), fields))
+            self.events.append(Event(self.line_seq, self.parts, offset, len(raw), fields))
             self.parts += 1
-        return _Place(start + len(raw))
+        self._behind_nul = False
+        return len(raw)
 
     def _reject(self, offset: int, length: int, reason: str, detail: str) -> None:
         self.rejects.append(Reject(self.line_seq, offset, length, reason, detail))
@@ -228,42 +228,50 @@ def _refuse(line: bytes) -> NoReturn:
     raise AssertionError("nothing is decoded within a skip")
 
 
-def _why_none(rest: bytes) -> tuple[str, str]:
-    """The reason for which bytes that don't begin with `{` are no object."""
-    if not _is_utf8(rest):
-        return "encoding", "not UTF-8, and no JSON object"
-    if len(rest) <= _REPAIR_LIMIT:
-        try:
-            json.loads(rest, parse_constant=_no_constant)
-        except RecursionError:
-            return "nesting", "nested too deep"
-        except ValueError as error:
-            return "json", str(error)[:200]
-        return "object", "JSON, but no object"
-    return "json", "no JSON object"
+def _end_of(run: re.Pattern[bytes], data: bytes, start: int) -> int:
+    """Where the run that begins at `start`, if any, ends."""
+    found = run.match(data, start)
+    assert found is not None
+    return found.end()
 
 
-def _first_object(rest: bytes) -> bytes:
-    """The bytes of the one object that `rest` begins with. Raises ValueError where there is none."""
-    text = rest.decode("utf-8", "surrogateescape")
-    _, end = _SCANNER.raw_decode(text)
-    found = text[:end].encode("utf-8", "surrogateescape")
-    found.decode("utf-8")
+def _first_object(rest: memoryview) -> bytes:
+    """The bytes of the one object that `rest` begins with.
+
+    Raises msgspec.DecodeError, RecursionError or _NoObjectError where there is none.
+    """
+    try:
+        _VALUE.decode(rest)
+        found = bytes(rest)
+    except msgspec.DecodeError as error:
+        trailing = _TRAILING.search(str(error))  # a decoder that stops behind the first value doesn't exist
+        if trailing is None:
+            raise
+        found = bytes(rest[: int(trailing[1]) - 1]).rstrip(_BLANKS)
+    if found[:1] != b"{":
+        whole = len(found) == len(rest)
+        raise _NoObjectError("object" if whole else "json", "JSON, but no object" if whole else "no JSON object")
+    if not _is_utf8(found):
+        raise _NoObjectError("encoding", "not UTF-8")
     return found
 
 
-def _no_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not JSON")
-
-
-_SCANNER = json.JSONDecoder(parse_constant=_no_constant)
+def _why_none(rest: bytes, error: Exception) -> tuple[str, str]:
+    """Reason and detail of a reject: the span, and what went wrong at its first byte."""
+    if isinstance(error, _NoObjectError) and error.reason in {"nul", "parts"}:
+        return error.reason, str(error)
+    if not _is_utf8(rest):
+        return "encoding", "not UTF-8"
+    if isinstance(error, RecursionError):
+        return "nesting", "nested too deep"
+    return getattr(error, "reason", "json"), str(error)[:200]
 
 
 def _without_lone_surrogates(raw: bytes) -> bytes:
-    """JSON whose \\ud83d without its other half (JavaScript agents cut texts so) reads as U+FFFD instead."""
-    if b"\\u" not in raw:
+    """JSON whose \\ud83d without its other half (JavaScript agents cut texts so) reads as U+FFFD; length unchanged."""
+    if b"\\ud" not in raw and b"\\uD" not in raw:
         return raw
-    return _SURROGATES.sub(lambda m: "\\ufffd" if m["lone"] else m[0], raw.decode()).encode()
+    return _SURROGATES.sub(lambda m: b"\\ufffd" if m["lone"] else m[0], raw)
 
 
 def _is_utf8(data: bytes) -> bool:

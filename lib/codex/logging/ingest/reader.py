@@ -11,12 +11,16 @@ class Bytes(Protocol):
     """Anything that gives bytes by offset, as Source does."""
 
     def read(self, offset: int, length: int) -> bytes:
-        """At most `length` bytes from `offset`; fewer only at the end."""
+        """The `length` bytes from `offset`. Raises SourceChangedError when the file has become shorter."""
         ...
 
 
 class Limits(NamedTuple):
-    """Bytes: what one batch reads at most, and the longest line that is decoded."""
+    """Bytes: what one batch reads at most, and the longest line that is decoded, no less than a batch.
+
+    A line is measured without its line feed, from the cursor on: NULs before it, and objects that were taken from it
+    as a tail, don't count.
+    """
 
     batch: int
     line: int
@@ -42,12 +46,11 @@ def next_chunk(
 ) -> Chunk:
     """The chunk that follows the cursor in a file of `size` bytes: one batch, or one longer line."""
     start = cursor.offset
+    if cursor.skip_reason == "oversize":
+        return _inside_skip(source, size, start, limits)
     if scanned > start and not tail:
         return _longer_line(source, size, start, scanned, limits)
     data = source.read(start, min(limits.batch, size - start))
-    if cursor.skip_reason == "oversize":
-        data = data[: data.find(b"\n") + 1] or data
-        return Chunk(data, oversize=True, more=start + len(data) < size)
     end = data.rfind(b"\n") + 1
     if not end and (data[:1] == b"\0" or cursor.skip_reason == "nul"):
         end = len(data) - len(data.lstrip(b"\0"))
@@ -63,12 +66,17 @@ def _longer_line(source: Bytes, size: int, start: int, scanned: int, limits: Lim
     """Look for the line's end behind `scanned`, reading the line again only once its end is there."""
     while scanned < size and scanned - start <= limits.line:
         piece = source.read(scanned, min(limits.batch, size - scanned))
-        if not piece:
-            break
-        end = piece.find(b"\n") + 1
-        if end:
-            return Chunk(source.read(start, scanned + end - start), more=scanned + end < size)
-        scanned += len(piece)
+        end = piece.find(b"\n")
+        scanned += len(piece) if end < 0 else end
+        if end >= 0 and scanned - start <= limits.line:
+            return Chunk(source.read(start, scanned + 1 - start), more=scanned + 1 < size)
     if scanned - start > limits.line:
-        return Chunk(source.read(start, limits.batch), oversize=True, more=True)
+        return _inside_skip(source, size, start, limits)
     return Chunk(scanned=scanned)
+
+
+def _inside_skip(source: Bytes, size: int, start: int, limits: Limits) -> Chunk:
+    """The next bytes of a too long line, at most to its end."""
+    data = source.read(start, min(limits.batch, size - start))
+    data = data[: data.find(b"\n") + 1] or data
+    return Chunk(data, oversize=True, more=start + len(data) < size)

@@ -32,8 +32,7 @@ def decode(line: bytes) -> tuple[Fields]:
     kind = _text(record.get("type", _NOTHING))
     normal = kind if kind in _KINDS else "message" if message and not kind else "other"
     meta = _ENCODE(record).decode() if record else None
-    when = parse_time(_ANY.decode(ts)) if ts is not None else None
-    return (Fields(when, role or "system", normal, message or kind, meta),)
+    return (Fields(_time(ts) if ts is not None else None, role or "system", normal, message or kind, meta),)
 
 
 def _text(raw: msgspec.Raw) -> str:
@@ -45,3 +44,10 @@ def _text(raw: msgspec.Raw) -> str:
     if isinstance(value, str):
         return value
     return bytes(raw).decode() if value else ""
+
+
+def _time(raw: msgspec.Raw) -> float | None:
+    try:
+        return parse_time(_ANY.decode(raw))
+    except msgspec.MsgspecError:  # a number beyond any float
+        return None

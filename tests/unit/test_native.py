@@ -1,0 +1,45 @@
+"""One JSON object to one event, by our own format."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from codex.logging.events import Fields
+from codex.logging.ingest.formats import native
+
+
+@pytest.mark.parametrize(
+    ("line", "fields"),
+    [
+        (
+            b'{"ts":"2026-01-02T03:04:05Z","type":"message","session_id":"s","role":"user","message":"hi","n":1}',
+            Fields(1767323045.0, "user", "message", "hi", '{"type":"message","n":1}'),
+        ),
+        (b'{"ts":"2026-01-02T03:04:05.5+01:00"}', Fields(1767319445.5, "system", "other", "", None)),
+        (b'{"ts":1767323045}', Fields(1767323045.0, "system", "other", "", None)),
+        (b'{"ts":1767323045000}', Fields(1767323045.0, "system", "other", "", None)),
+        (b'{"ts":"yesterday"}', Fields(None, "system", "other", "", None)),
+        (b'{"ts":1e400}', Fields(None, "system", "other", "", None)),
+        (b'{"ts":[1]}', Fields(None, "system", "other", "", None)),
+        (b'{"type":"session_end"}', Fields(None, "system", "session_end", "session_end", '{"type":"session_end"}')),
+        (b'{"type":"odd","message":"m"}', Fields(None, "system", "other", "m", '{"type":"odd"}')),
+        (b'{"message":"m"}', Fields(None, "system", "message", "m", None)),
+        (b'{"message":{"a": [1]},"role":7}', Fields(None, "7", "message", '{"a": [1]}', None)),
+        (b'{"message":"","role":null}', Fields(None, "system", "other", "", None)),
+        (b'{"message":1e400}', Fields(None, "system", "message", "1e400", None)),
+        (b'{"a": 1.10,"b":9e999}', Fields(None, "system", "other", "", '{"a":1.10,"b":9e999}')),
+        (b"{}", Fields(None, "system", "other", "", None)),
+    ],
+)
+def test_what_becomes_of_an_object(line: bytes, fields: Fields) -> None:
+    """`ts`, `role`, `message` have columns; the message falls back to the type, the role to `system`;
+    other keys keep their exact text."""
+    assert native.decode(line) == (fields,)
+
+
+@pytest.mark.parametrize("line", [b"[1]", b"1", b'{"a":1}x', b'{"a":', b""])
+def test_what_is_no_object_raises(line: bytes) -> None:
+    """The caller makes a reject of it."""
+    with pytest.raises(msgspec.MsgspecError):
+        native.decode(line)

@@ -224,7 +224,8 @@ def checkpoint(db: str | None, path: str | None, pipe: str | None) -> int:
 
 
 @click.command(
-    epilog="\b\nExamples:\n  codex-ingestd purge --days 90 --sources --dry-run\n  codex-ingestd purge --days 365 --sources --rows"
+    epilog="\b\nExamples:\n  codex-ingestd purge --days 90 --sources --dry-run"
+    "\n  codex-ingestd purge --days 365 --sources --rows"
 )
 @db_option
 @click.option("--days", type=click.FloatRange(min=0), required=True, help="Only sessions at rest for so many days.")

@@ -59,6 +59,17 @@ def test_relative_paths_hold_from_first_use_on(working_folder: Path, monkeypatch
     assert before == config.Config(f"{working_folder}/logs", f"{working_folder}/s.db")
 
 
+def test_relative_settings_begin_in_one_folder(working_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The log's folder was used before a chdir, the database is asked for after it: they stay together."""
+    log_dir = config.resolve_log_dir()
+    (working_folder / "elsewhere").mkdir()
+    monkeypatch.chdir("elsewhere")
+    assert log_dir == f"{working_folder}/.codex/sessions"
+    assert config.resolve_database() == f"{working_folder}/.codex/session_logs.db"
+    monkeypatch.setenv("CODEX_DB_PATH", "x.ndjson")
+    assert config.single_log() == f"{working_folder}/x.ndjson"
+
+
 def test_a_home_is_meant_by_a_tilde(working_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Variables come from units and .env files too, where no shell expands them."""
     monkeypatch.setenv("HOME", "/home/somebody")

@@ -36,7 +36,7 @@ def load(log_dir: str | os.PathLike[str] | None = None, database: str | os.PathL
 
 def resolve_log_dir(argument: str | os.PathLike[str] | None = None) -> str:
     """The folder of the NDJSON files: the argument, else CODEX_SESSION_LOG_DIR, else `.codex/sessions`."""
-    return absolute(argument or os.environ.get("CODEX_SESSION_LOG_DIR") or DEFAULT_LOG_DIR)
+    return absolute(argument) if argument else _setting(os.environ.get("CODEX_SESSION_LOG_DIR") or DEFAULT_LOG_DIR)
 
 
 def resolve_database(argument: str | os.PathLike[str] | None = None) -> str:
@@ -44,15 +44,17 @@ def resolve_database(argument: str | os.PathLike[str] | None = None) -> str:
 
     A variable that names an `.ndjson` file is passed over: see single_log. An argument that does raises ConfigError.
     """
-    if argument and _is_log(argument):
-        raise ConfigError(f"{os.fspath(argument)} is the name of a log, not of a database", hint="Give a *.db file.")
-    for chosen in (argument, os.environ.get("CODEX_LOG_DB_PATH"), os.environ.get("CODEX_DB_PATH")):
+    if argument:
+        if _is_log(argument):
+            raise ConfigError(
+                f"{os.fspath(argument)} is the name of a log, not of a database", hint="Give a *.db file."
+            )
+        return absolute(argument)
+    for chosen in (os.environ.get("CODEX_LOG_DB_PATH"), os.environ.get("CODEX_DB_PATH")):
         if chosen and not _is_log(chosen):
-            return absolute(chosen)
+            return _setting(chosen)
     workspace = os.environ.get("GH_COPILOT_WORKSPACE")
-    if workspace:
-        return os.path.join(absolute(workspace), "databases", "codex_log.db")
-    return absolute(DEFAULT_DATABASE)
+    return _setting(os.path.join(workspace, "databases", "codex_log.db") if workspace else DEFAULT_DATABASE)
 
 
 def single_log(argument: str | os.PathLike[str] | None = None) -> str | None:
@@ -61,8 +63,10 @@ def single_log(argument: str | os.PathLike[str] | None = None) -> str | None:
     That is the case when the database path (argument, CODEX_LOG_DB_PATH or CODEX_DB_PATH) ends in `.ndjson`; else
     None, and each session has its own file.
     """
-    chosen = argument or os.environ.get("CODEX_LOG_DB_PATH") or os.environ.get("CODEX_DB_PATH")
-    return absolute(chosen) if chosen and _is_log(chosen) else None
+    if argument:
+        return absolute(argument) if _is_log(argument) else None
+    chosen = os.environ.get("CODEX_LOG_DB_PATH") or os.environ.get("CODEX_DB_PATH")
+    return _setting(chosen) if chosen and _is_log(chosen) else None
 
 
 def _is_log(path: str | os.PathLike[str]) -> bool:
@@ -86,6 +90,11 @@ def absolute(path: str | os.PathLike[str]) -> str:
         except FileNotFoundError:
             return text
     return found
+
+
+def _setting(path: str) -> str:
+    """A setting's path; all that are relative begin in one folder, where the first of them was used."""
+    return absolute(os.path.join(absolute(os.curdir), os.path.expanduser(path)))
 
 
 def session_path(session_id: str, log_dir: str | os.PathLike[str] | None = None) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import sys
 import threading
 import time
 from contextlib import suppress
@@ -16,7 +17,7 @@ from types import TracebackType
 
 from codex.logging import config
 
-if os.name == "posix":
+if sys.platform != "win32":
     import fcntl
 
     def _try_lock(descriptor: int) -> bool:
@@ -28,6 +29,9 @@ if os.name == "posix":
 
     def _unlock(descriptor: int) -> None:
         fcntl.flock(descriptor, fcntl.LOCK_UN)
+
+    def _last_byte(descriptor: int, size: int) -> bytes:
+        return os.pread(descriptor, 1, size - 1)
 
 else:  # the same lock by portalocker, whose import costs more than a hundred appends
     import portalocker
@@ -41,6 +45,10 @@ else:  # the same lock by portalocker, whose import costs more than a hundred ap
 
     def _unlock(descriptor: int) -> None:
         portalocker.unlock(descriptor)
+
+    def _last_byte(descriptor: int, size: int) -> bytes:
+        os.lseek(descriptor, size - 1, os.SEEK_SET)
+        return os.read(descriptor, 1)
 
 
 LOCK_SECONDS = 2.0
@@ -264,7 +272,7 @@ def _open(path: str) -> int:
     except FileNotFoundError:
         mode = config.file_mode()
         descriptor = os.open(path, _OPEN_FLAGS | os.O_CREAT, mode)
-    if hasattr(os, "fchmod"):
+    if sys.platform != "win32":
         with suppress(OSError):
             os.fchmod(descriptor, mode)  # the mode that was asked for, whatever the umask
     return descriptor
@@ -278,13 +286,6 @@ def _append_line(descriptor: int, size: int, line: bytes, locked: bool) -> None:
         if locked and os.fstat(descriptor).st_size == size + written:
             os.ftruncate(descriptor, size)
         raise OSError(errno.ENOSPC, "no space for the whole line")
-
-
-def _last_byte(descriptor: int, size: int) -> bytes:
-    if hasattr(os, "pread"):
-        return os.pread(descriptor, 1, size - 1)
-    os.lseek(descriptor, size - 1, os.SEEK_SET)
-    return os.read(descriptor, 1)
 
 
 def _rotate(path: str) -> bool:

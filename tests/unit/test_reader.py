@@ -81,6 +81,7 @@ def test_a_tail_is_given_when_it_is_asked_for_and_all_there_is() -> None:
     """Whole lines come first; a line over the limit has no tail."""
     assert chunk(b"{}", tail=True).tail == b"{}"
     assert chunk(b"ab\n{}", tail=True) == Chunk(b"ab\n", more=True)
+    assert chunk(b"ab\n{}") == Chunk(b"ab\n")
     assert chunk(b"x" * 16, tail=True).tail == b"x" * 16
     assert chunk(b"x" * 17, tail=True).oversize
 
@@ -90,6 +91,6 @@ def test_nuls_are_given_before_their_line_ends() -> None:
     hole = b"\0" * 20 + b"ab"
     assert chunk(hole) == Chunk(b"\0" * 8, more=True)
     inside = Cursor(16, line_seq=1, skip_from=0, skip_reason="nul")
-    assert chunk(hole, inside) == Chunk(b"\0" * 4, more=True)
+    assert chunk(hole, inside) == Chunk(b"\0" * 4)
     assert chunk(hole, inside._replace(offset=20)) == Chunk(scanned=22)
     assert chunk(hole + b"\n", inside._replace(offset=20)) == Chunk(b"ab\n")

@@ -32,11 +32,6 @@ class Glance(NamedTuple):
         """The file goes on where the watermark stands."""
         return self.alike_head and self.alike_marker
 
-    @property
-    def partly(self) -> bool:
-        """The same content, edited: some of it is the generation's, some isn't."""
-        return self.alike_head != self.alike_marker
-
 
 NOTHING = Glance(b"", b"", True, True)
 
@@ -46,17 +41,24 @@ def digest(data: bytes) -> bytes:
     return blake2b(data, digest_size=16).digest()
 
 
-def glance(generation: Generation, source: Bytes, size: int, recorded: Recorded) -> Glance:
-    """Compare an open file of `size` bytes with a generation; `recorded` gives a generation's own bytes."""
+def glance(generation: Generation, source: Bytes, size: int) -> Glance:
+    """Compare an open file of `size` bytes with a generation."""
     offset = generation.cursor.offset
-    head = source.read(0, min(size, generation.head_length))
-    if len(head) < generation.head_length:
-        alike_head = bool(head) and head == recorded(generation.id, 0, len(head))
-    else:
-        alike_head = digest(head) == generation.head
     start = max(0, offset - MARKER_BYTES)
     before = source.read(start, offset - start) if size >= offset else b""
-    return Glance(head, before, alike_head, digest(before) == generation.marker)
+    head = source.read(0, min(size, generation.head_length))
+    return Glance(head, before, digest(head) == generation.head, digest(before) == generation.marker)
+
+
+def is_edited(generation: Generation, seen: Glance, recorded: Recorded) -> bool:
+    """Whether a file that doesn't go on where the watermark stands is the generation's content, edited.
+
+    It has the marker or the first line in common. The first line alone counts, not the whole head: a file that grows
+    beyond its first line must not be judged otherwise than when it was short.
+    """
+    head = recorded(generation.id, 0, generation.head_length)
+    first_line = head[: head.find(b"\n") + 1] or head
+    return seen.alike_marker or seen.head.startswith(first_line)
 
 
 def is_prefix(generation: Generation, source: Bytes, size: int, recorded: Recorded) -> bool:
@@ -68,6 +70,17 @@ def is_prefix(generation: Generation, source: Bytes, size: int, recorded: Record
     return head == recorded(generation.id, 0, len(head)) and source.read(start, size - start) == recorded(
         generation.id, start, size
     )
+
+
+def latest_live(stream: Stream) -> Generation | None:
+    """The generation that the stream's live file was last known to be."""
+    return next((generation for generation in reversed(stream.standing) if generation.how != "rotated"), None)
+
+
+def base_of_rewrite(stream: Stream, former: Generation) -> int:
+    """Where the numbering begins anew: at the superseded generation's base, behind what other files' lines took."""
+    others = [generation.cursor.seq for generation in stream.standing if generation is not former]
+    return max([former.base_seq, *others])
 
 
 class Ending(NamedTuple):
@@ -85,6 +98,12 @@ class Life(NamedTuple):
     generation: Generation
     glance: Glance
     ending: Ending | None = None
+
+    @property
+    def cursor(self) -> Cursor:
+        """Where the next batch begins: its lines take the stream's next numbers."""
+        cursor = self.generation.cursor
+        return cursor._replace(seq=self.stream.seq) if self.generation.id else cursor
 
 
 def begin(stream: Stream, identity: tuple[int, int], start: bytes, ending: Ending | None, base_seq: int) -> Life:

@@ -31,7 +31,7 @@ class Chunk(NamedTuple):
 
     `data` is whole lines, or the inside of a skip (`oversize` when a too long line begins or goes on here).
     `tail` is the unterminated rest of the file, when it was asked for and is all there is. No line feed stands
-    between the cursor and `scanned`; `more` tells that the file goes on behind `data`.
+    between the cursor and `scanned`. `more` tells that there is more to look at behind `data`.
     """
 
     data: bytes = b""
@@ -55,7 +55,7 @@ def next_chunk(
     if not end and (data[:1] == b"\0" or cursor.skip_reason == "nul"):
         end = len(data) - len(data.lstrip(b"\0"))
     if end:
-        return Chunk(data[:end], more=start + end < size)
+        return Chunk(data[:end], more=start + (end if tail else len(data)) < size)
     found = _longer_line(source, size, start, start + len(data), limits)
     if tail and not found.data and found.scanned > start:
         return found._replace(tail=source.read(start, found.scanned - start))

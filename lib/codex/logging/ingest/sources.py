@@ -34,6 +34,11 @@ class Location(NamedTuple):
         return os.path.join(self.root, self.key) + suffix
 
     @property
+    def stream(self) -> tuple[str, str]:
+        """What names the stream: its root and key."""
+        return self.root, self.key
+
+    @property
     def session_id(self) -> str:
         """The session that the live file's name says."""
         return os.path.basename(self.key).removesuffix(".ndjson")
@@ -44,8 +49,9 @@ class Location(NamedTuple):
 
 
 class Facts(NamedTuple):
-    """What one look at a file told: identity, bytes, nanoseconds."""
+    """What one look at a file told: where it is, identity, bytes, nanoseconds."""
 
+    location: Location
     device: int
     inode: int
     size: int
@@ -64,6 +70,11 @@ def signed(number: int) -> int:
 
 def locate(root: str, path: str) -> Location | None:
     """Which stream's file a path is; None when its name is none of ours, or it lies outside the root."""
+    location = _named(root, path)
+    return location if location is not None and _is_text(location.key) else None
+
+
+def _named(root: str, path: str) -> Location | None:
     relative = path[len(root) + 1 :] if path.startswith(root + os.sep) else ""
     match = _NAME.fullmatch(relative)
     if match is None or os.path.basename(relative).startswith("."):
@@ -71,9 +82,17 @@ def locate(root: str, path: str) -> Location | None:
     return Location(root, match["key"], int(match["number"] or 0))
 
 
-def facts_of(status: os.stat_result) -> Facts:
+def _is_text(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:  # bytes that are no UTF-8: neither SQLite nor JSON takes them
+        return False
+    return True
+
+
+def facts_of(location: Location, status: os.stat_result) -> Facts:
     """The facts of a stat or fstat."""
-    return Facts(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+    return Facts(location, status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
 
 
 def look(location: Location) -> Facts | None:
@@ -84,7 +103,7 @@ def look(location: Location) -> Facts | None:
         return None
     except OSError as error:
         raise SourceError(f"{location.path}: {error.strerror}") from error
-    return facts_of(status) if stat.S_ISREG(status.st_mode) else None
+    return facts_of(location, status) if stat.S_ISREG(status.st_mode) else None
 
 
 def survey(location: Location) -> list[tuple[Location, Facts]]:
@@ -112,7 +131,8 @@ class Found(NamedTuple):
 def scan(root: str) -> Iterator[Found]:
     """Every file under the root whose name is a log's, depth first; links aren't followed.
 
-    A folder that can't be read is passed over; a root that is missing has no files.
+    A folder that can't be read is passed over, and so is a file in a folder that can't be entered; a root that is
+    missing has no files.
     """
     folders = [root]
     while folders:
@@ -122,20 +142,22 @@ def scan(root: str) -> Iterator[Found]:
             continue
         with entries:
             for entry in entries:
-                location = locate(root, entry.path)
+                location = _named(root, entry.path)
                 try:
                     if location is not None:
                         yield _found(location, entry)
                     elif not entry.name.startswith(".") and entry.is_dir(follow_symlinks=False):
                         folders.append(entry.path)
-                except FileNotFoundError:
+                except OSError:
                     continue
 
 
 def _found(location: Location, entry: os.DirEntry[str]) -> Found:
+    if not _is_text(location.key):
+        return Found(location, None, "has a name that is not UTF-8")
     status = entry.stat(follow_symlinks=False)
     if stat.S_ISREG(status.st_mode):
-        return Found(location, facts_of(status), "")
+        return Found(location, facts_of(location, status), "")
     kinds = {
         stat.S_IFDIR: "a folder",
         stat.S_IFLNK: "a symbolic link",
@@ -149,21 +171,19 @@ class Source:
     """One log file, open and under a shared lock, which writers' exclusive lock waits for.
 
     Raises SourceBusyError when the lock isn't had within `wait` seconds, SourceChangedError when the path names
-    another file by then, SourceError when it can't be read as a log.
+    another file by then than it did at the look that gave `seen`, SourceError when it can't be read as a log.
     """
 
-    def __init__(self, location: Location, wait: float) -> None:
-        self.location = location
-        self._descriptor = _open(location.path)
+    def __init__(self, seen: Facts, wait: float) -> None:
+        self.location = seen.location
+        self._start, self._window = 0, b""
+        self._descriptor = _open(self.location.path)
         try:
-            _lock_shared(self._descriptor, location.path, wait)
-            status = os.fstat(self._descriptor)
-            self.facts = facts_of(status)
-            if not stat.S_ISREG(status.st_mode):
-                raise SourceError(f"{location.path} is not a regular file")
-            named = look(location)
-            if named is None or named.identity != self.facts.identity:
-                raise SourceChangedError(f"{location.path} was replaced while it was opened")
+            _lock_shared(self._descriptor, self.location.path, wait)
+            self.facts = facts_of(self.location, os.fstat(self._descriptor))
+            named = look(self.location)
+            if named is None or not named.identity == self.facts.identity == seen.identity:
+                raise SourceChangedError(f"{self.location.path} was replaced while it was opened")
         except BaseException:
             os.close(self._descriptor)
             raise
@@ -177,17 +197,28 @@ class Source:
         os.close(self._descriptor)  # which releases the lock: nobody else has this descriptor
 
     def read(self, offset: int, length: int) -> bytes:
-        """The bytes from `offset`, at most `length` of them; fewer only at the end of the file."""
+        """The `length` bytes from `offset`, which lie within the file as it was when it was opened.
+
+        Raises SourceChangedError when it has become shorter, as a writer who takes no lock may make it.
+        """
+        start = offset - self._start
+        if start >= 0 and start + length <= len(self._window):
+            return self._window[start : start + length]
         try:
             data = os.pread(self._descriptor, length, offset)
             while len(data) < length:
                 more = os.pread(self._descriptor, length - len(data), offset + len(data))
                 if not more:
-                    break
+                    raise SourceChangedError(f"{self.location.path} was truncated while it was read")
                 data += more
         except OSError as error:
             raise SourceError(f"{self.location.path}: {error.strerror}") from error
         return data
+
+    def prefetch(self, offset: int, length: int) -> None:
+        """Read at most `length` bytes from `offset` at once: later reads of them give what stood there together."""
+        self._window = self.read(offset, max(0, min(length, self.facts.size - offset)))
+        self._start = offset
 
 
 def _open(path: str) -> int:

@@ -1,0 +1,89 @@
+"""What earlier looks at the files told. It only spares looking again: all of it can be lost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+from codex.logging.ingest.sources import Facts, Location
+
+QUIET_SECONDS = 2.0
+
+Identity = tuple[int, int]
+
+
+class _Look(NamedTuple):
+    """A file's size and time stamp, and since when (monotonic seconds) we know it by that size.
+
+    No line feed stands between the watermark and `scanned`. A settled file has nothing more to give.
+    """
+
+    size: int
+    modified: int
+    since: float
+    scanned: int = 0
+    settled: bool = False
+
+
+class Looks:
+    """The last look at each file of each stream."""
+
+    def __init__(self, monotonic: Callable[[], float], wall: Callable[[], float]) -> None:
+        self._monotonic = monotonic
+        self._wall = wall
+        self._streams: dict[tuple[str, str], dict[Identity, _Look]] = {}
+        self._resumed: dict[Identity, tuple[int, int]] = {}
+
+    def resume(self, identity: Identity, size: int, modified: int) -> None:
+        """A former process took all of a file of this size and time stamp."""
+        self._resumed[identity] = (size, modified)
+
+    def is_settled(self, facts: Facts, *, known: bool = True) -> bool:
+        """Whether the last look found nothing more to do, and the file has not changed since.
+
+        `known` is whether the ledger has this file in this stream: what a former process settled may be a link.
+        """
+        look = self._last(facts)
+        if look is None:
+            return known and self._resumed.get(facts.identity) == (facts.size, facts.modified)
+        return look.settled and (look.size, look.modified) == (facts.size, facts.modified)
+
+    def settle(self, facts: Facts) -> None:
+        """Nothing more is to be had of the file as it is."""
+        self._note(facts, _Look(facts.size, facts.modified, self._monotonic(), settled=True))
+
+    def scanned(self, facts: Facts) -> int:
+        """How far from the watermark on the file is known to have no line feed."""
+        look = self._last(facts)
+        return look.scanned if look is not None and look.scanned <= facts.size else 0
+
+    def note_scanned(self, facts: Facts, scanned: int) -> None:
+        """Remember how far the file was searched."""
+        look = self._last(facts) or _Look(facts.size, facts.modified, self._monotonic())
+        self._note(facts, look._replace(scanned=scanned, settled=False))
+
+    def is_quiet(self, facts: Facts) -> bool:
+        """Whether the file has not grown for 2 s, by its own time stamp or by our clock."""
+        look = self._last(facts)
+        if look is not None and look.size == facts.size:
+            return self._monotonic() - look.since >= QUIET_SECONDS
+        self._note(facts, _Look(facts.size, facts.modified, self._monotonic(), self.scanned(facts)))
+        return self._wall() - facts.modified / 1e9 >= QUIET_SECONDS
+
+    def keep(self, location: Location, identities: Iterable[Identity]) -> None:
+        """Forget what was told of the stream's other files."""
+        looks = self._streams.get(location.stream, {})
+        for identity in looks.keys() - set(identities):
+            del looks[identity]
+
+    def forget(self, location: Location, identities: Iterable[Identity]) -> None:
+        """Forget a stream, and what a former process told of these files."""
+        self._streams.pop(location.stream, None)
+        for identity in identities:
+            self._resumed.pop(identity, None)
+
+    def _last(self, facts: Facts) -> _Look | None:
+        return self._streams.get(facts.location.stream, {}).get(facts.identity)
+
+    def _note(self, facts: Facts, look: _Look) -> None:
+        self._streams.setdefault(facts.location.stream, {})[facts.identity] = look

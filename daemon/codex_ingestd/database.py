@@ -8,7 +8,7 @@ from types import TracebackType
 
 import apsw
 
-from codex.logging.store.checkpoint import Checkpointer
+from codex.logging.store.checkpoint import WAL_BYTES, Checkpointer
 from codex.logging.store.sqlite import Store
 from codex_ingestd.instance import Instance
 
@@ -26,6 +26,7 @@ class Database(AbstractContextManager["Database"]):
             stack.enter_context(Instance(self.path))
             self.store = stack.enter_context(closing(Store(self.path)))
             self.store.connection.wal_autocheckpoint(0)
+            self.store.connection.pragma("journal_size_limit", WAL_BYTES)  # else it keeps its greatest size for ever
             self.store.connection.set_busy_timeout(BUSY_MILLISECONDS)
             self._identity = _identity(self.path)
             self._checkpointer = stack.enter_context(Checkpointer(self.path))

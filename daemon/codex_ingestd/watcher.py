@@ -205,7 +205,7 @@ class _Watch:
             ender.join(2.0)
 
     def _hear_of_losses(self) -> None:
-        """Have inotify's silent losses told: the queue's overflow, and folders beyond the watch limit."""
+        """Have inotify's silent losses told: the queue's overflow, and folders that can't be watched."""
         inotify: Any = getattr(self._observer, "_inotify_fd", None)
         if inotify is None:
             return
@@ -218,11 +218,15 @@ class _Watch:
 
         def add(path: bytes, *rest: Any) -> Any:
             try:
-                return add_callback(path, *rest)
+                watch = add_callback(path, *rest)
             except OSError as error:
                 if error.errno in _LIMITS:
                     self.limit = error.strerror or str(error)
                 raise
+            if watch == -1:  # how watchdog passes over a folder that may not be read
+                inotify.remove_callbacks([(watch, rest[-1])])
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), os.fsdecode(path))
+            return watch
 
         inotify.handle_event, inotify.add_callback = handle, add
 

@@ -1,0 +1,131 @@
+"""Folders that come, go, change places and are not to be entered."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.commands import UNPRIVILEGED
+from tests.daemon import Daemon, wait_for
+from tests.faults.conftest import Sessions
+
+
+@pytest.mark.parametrize("seconds", [4, pytest.param(60, marks=pytest.mark.long)])
+def test_an_append_arrives_after_churn(daemon: Daemon, sessions: Sessions, seconds: float) -> None:
+    """mkdir, rename and rmtree without end, which kills watchdog's reader in silence; then an append arrives."""
+    daemon.start()
+    began = time.monotonic()
+    while time.monotonic() - began < seconds:
+        for number in range(50):
+            folder = sessions.log_dir / f"d{number}"
+            (folder / "a" / "b").mkdir(parents=True)
+            (folder / "a" / "b" / "note.txt").touch()
+            folder.rename(folder.with_name(f"moved{number}"))
+        for folder in sessions.log_dir.glob("moved*"):
+            shutil.rmtree(folder)
+    sessions.append("after", "the churn")
+    sessions.arrive(6)
+    wait_for(lambda: daemon.status()["watcher"] == "polling" or not stale(daemon), 10, "the watcher to live again")
+    (sessions.log_dir / "new").mkdir()
+    sessions.append("new/sub", "folder")
+    sessions.arrive(6)
+
+
+def stale(daemon: Daemon) -> bool:
+    """Whether a thread died that was not yet replaced."""
+    return len(daemon.told("a thread died")) > len(daemon.told("went silent"))
+
+
+def test_a_missing_root_is_made(daemon: Daemon, sessions: Sessions) -> None:
+    """The folder is not there at the start: it is made, and watched."""
+    sessions.log_dir.rmdir()
+    daemon.start()
+    sessions.append("s", "one")
+    sessions.arrive(2)
+
+
+def test_a_root_deleted_and_made_again(daemon: Daemon, sessions: Sessions) -> None:
+    """The folder goes with all that is in it, and comes back: old rows stay, new lines arrive."""
+    daemon.start()
+    sessions.append("old", "one")
+    sessions.arrive()
+    shutil.rmtree(sessions.log_dir)
+    wait_for(sessions.log_dir.exists, 8, "the folder to be made again")
+    sessions.append("new", "two")
+    sessions.arrive(8)
+    shutil.rmtree(sessions.log_dir)
+    sessions.log_dir.mkdir()
+    sessions.append("newer", "three")
+    sessions.arrive(8)
+
+
+def test_a_root_renamed_away_and_replaced(daemon: Daemon, sessions: Sessions) -> None:
+    """Another folder takes the root's place: what is appended there arrives, and nothing from the one that left."""
+    daemon.start()
+    log = sessions.append("s", "one")
+    sessions.arrive()
+    away = sessions.log_dir.rename(sessions.log_dir.with_name("away"))
+    sessions.log_dir.mkdir()
+    with (away / log.name).open("ab") as file:
+        file.write(b'{"message":"unwatched"}\n')
+    sessions.append("t", "two")
+    sessions.arrive(8)
+
+
+@pytest.fixture
+def mounted(sessions: Sessions) -> Iterator[Path]:
+    """The root, from which a file system that is mounted over it is taken off at the end."""
+    yield sessions.log_dir
+    subprocess.run(["umount", "--lazy", str(sessions.log_dir)], capture_output=True, check=False)
+
+
+def test_a_root_on_another_mount(daemon: Daemon, sessions: Sessions, mounted: Path) -> None:
+    """A file system is mounted over the root: what is appended in the one on top arrives."""
+    daemon.start()
+    sessions.append("below", "one")
+    sessions.arrive()
+    mount = subprocess.run(["mount", "-t", "tmpfs", "tmpfs", str(mounted)], capture_output=True, check=False)
+    if mount.returncode:
+        pytest.skip("may not mount here")
+    sessions.append("on-top", "two")
+    sessions.arrive(8)
+
+
+def test_a_root_that_can_not_be_made_is_waited_for(daemon: Daemon, sessions: Sessions) -> None:
+    """Where the folder is missing and may not be made, it says so and polls, and takes it once it is there."""
+    parent = sessions.log_dir = daemon.log_dir = sessions.log_dir / "closed" / "root"
+    parent.parent.mkdir(mode=0o500)
+    daemon.start(under=UNPRIVILEGED.split())
+    wait_for(lambda: daemon.told("polling"))
+    status = daemon.status()
+    assert status["watcher"] == "polling"
+    assert "Permission denied" in status["reason"]
+    parent.mkdir()
+    sessions.append("s", "one")
+    sessions.arrive(5)
+
+
+@pytest.mark.xfail(strict=True, reason="scan() passes over a folder that can't be read without a word")
+def test_a_folder_that_may_not_be_read_is_told_of_once(daemon: Daemon, sessions: Sessions) -> None:
+    """An unreadable folder: one warning however often it is looked at; the other files arrive."""
+    closed = sessions.log_dir / "closed"
+    closed.mkdir(mode=0o300)
+    daemon.start(under=UNPRIVILEGED.split())
+    sessions.append("s", "one")
+    sessions.arrive(5)
+    assert daemon.stop() == 0
+    assert len(daemon.told("skipped", path=str(closed))) == 1
+
+
+def test_a_root_that_may_not_be_read_is_refused(daemon: Daemon, sessions: Sessions) -> None:
+    """A root that can't be listed at the start is bad usage: exit code 2, and the reason."""
+    sessions.log_dir.chmod(0o300)
+    daemon.start(under=UNPRIVILEGED.split(), ready=False)
+    assert daemon.process is not None
+    assert daemon.process.wait(10) == 2
+    assert "is not readable" in daemon.log.read_text("utf-8")

@@ -1,0 +1,90 @@
+"""What is no log under a log's name: told of once, and nobody else is held up."""
+
+from __future__ import annotations
+
+import os
+import socket
+import stat
+from pathlib import Path
+
+import pytest
+
+from tests.commands import UNPRIVILEGED
+from tests.daemon import Daemon, wait_for
+from tests.faults.conftest import Sessions
+
+
+def make_fifo(path: Path) -> None:
+    os.mkfifo(path)
+
+
+def make_socket(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+
+
+def make_device(path: Path) -> None:
+    try:
+        os.mknod(path, 0o600 | stat.S_IFCHR, os.makedev(1, 5))  # /dev/zero: reading it would never end
+    except PermissionError:
+        pytest.skip("may not make devices here")
+
+
+def make_dangling_link(path: Path) -> None:
+    path.symlink_to(path.with_name("nowhere"))
+
+
+def make_link_loop(path: Path) -> None:
+    path.symlink_to(path)
+
+
+def make_link_out(path: Path) -> None:
+    outside = path.parents[1] / "outside.txt"
+    outside.write_bytes(b'{"message":"not ours"}\n')
+    path.symlink_to(outside)
+
+
+def make_folder(path: Path) -> None:
+    path.mkdir()
+
+
+@pytest.mark.parametrize("live", [False, True], ids=["at start", "live"])
+def test_odd_files_are_skipped_with_one_warning_each(daemon: Daemon, sessions: Sessions, live: bool) -> None:
+    """Pipe, socket, device, links and a folder named x.ndjson, there at the start or made later; others flow."""
+    makers = [make_fifo, make_socket, make_device, make_dangling_link, make_link_loop, make_link_out, make_folder]
+    odd = [sessions.log_dir / f"{make.__name__}.ndjson" for make in makers]
+    if live:
+        daemon.start()
+    for make, path in zip(makers, odd, strict=True):
+        make(path)
+    if not live:
+        daemon.start()
+    sessions.append("s", "one")
+    sessions.arrive(5)
+    assert daemon.stop() == 0
+    told = [(record["path"], record["level"]) for record in daemon.told("skipped: it is")]
+    assert sorted(told) == sorted((str(path), "warning") for path in odd)
+
+
+def test_a_forbidden_file_is_told_of_once(daemon: Daemon, sessions: Sessions) -> None:
+    """A file of mode 000: one warning, though it is tried again; the others flow."""
+    log = sessions.append("secret", "one")
+    log.chmod(0)
+    daemon.start(under=UNPRIVILEGED.split())
+    del sessions.written["secret"]
+    for number in range(3):
+        os.utime(log)
+        sessions.append("s", number)
+        sessions.arrive(5)
+    assert daemon.stop() == 0
+    assert len(daemon.told("can't read now", path=str(log))) == 1
+
+
+def test_a_name_that_is_not_utf8(daemon: Daemon, sessions: Sessions) -> None:
+    """Its lines are rows, or it is told of once; either way no defect, and the others flow."""
+    (sessions.log_dir / "odd-\udcff.ndjson").write_bytes(b'{"message":"odd"}\n')
+    daemon.start()
+    sessions.append("s", "one")
+    wait_for(lambda: daemon.rows("s"))
+    assert not daemon.told("a defect")
+    assert len(daemon.rows()) == 2 or len(daemon.told("skipped")) == 1

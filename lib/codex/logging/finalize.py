@@ -1,0 +1,196 @@
+"""A finished copy of the database: consistent, checked, in one file; kept outside as well, and staged with git."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+from typing import NamedTuple
+
+import apsw
+import portalocker
+
+from codex.logging import config, staging
+from codex.logging.errors import CodexLoggingError, ConfigError, DatabaseError
+from codex.logging.import_ndjson import LOCK_SECONDS, import_streams, stream_locations
+from codex.logging.ingest.engine import Engine
+from codex.logging.store.connection import open_reader, translated
+from codex.logging.store.sqlite import Store
+from codex.logging.writer import warn
+
+COPY_NAME = "codex_session_logs.db"
+FULL_CHECK_BYTES = 1 << 30
+WAIT_SECONDS = 60.0
+Path = str | os.PathLike[str]
+
+
+class Finalized(NamedTuple):
+    """What was done: new rows, where the copies are, the paths that git has now.
+
+    `notes` say what was left out and stays so until somebody changes something; `failures` may pass by themselves.
+    """
+
+    database: str
+    copy: str
+    backup: str | None = None
+    rows: int = 0
+    staged: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    failures: tuple[str, ...] = ()
+
+
+def finalize_codex_log_db(db_path: Path | None = None, *, log_dir: Path | None = None) -> pathlib.Path:
+    """Import what is pending, copy the database to `codex_session_logs.db` beside it, stage both; the copy's path.
+
+    What can't be staged, backed up or imported is a warning. Raises DatabaseError or ConfigError when there is no
+    copy; where the caller is on its way out with an exception of its own, that is a warning too.
+    """
+    leaving = sys.exception() is not None
+    settings = config.load(log_dir, db_path)
+    try:
+        done = finalize(settings.database, settings.log_dir)
+    except CodexLoggingError as error:
+        if not leaving:
+            raise
+        warn(f"not finalized: {error}")
+        return pathlib.Path(copy_path(settings.database))
+    for message in (*done.notes, *done.failures):
+        warn(message)
+    return pathlib.Path(done.copy)
+
+
+def finalize(database: str, log_dir: str | None) -> Finalized:
+    """Import what is pending under `log_dir` (None: nothing), check, copy, back up, stage.
+
+    With TEST_MODE=1 nothing at all. Raises DatabaseError or ConfigError when there is no copy.
+    """
+    done = Finalized(database, copy_path(database))
+    if done.copy == database:
+        raise ConfigError(f"{database} bears the finalized copy's own name", hint="Give the database another name.")
+    if config.test_mode():
+        return done
+    rows, failures = (0, []) if log_dir is None else _import_pending(database, log_dir)
+    snapshot(database, done.copy)
+    backup = None
+    try:
+        backup = archive(done.copy)
+    except CodexLoggingError as error:
+        failures.append(f"not backed up: {error}")
+    staged = staging.stage(database, done.copy)
+    return done._replace(
+        backup=backup,
+        rows=rows,
+        staged=tuple(staged.paths),
+        notes=tuple(staged.notes),
+        failures=(*failures, *staged.failures),
+    )
+
+
+def archive(database: str) -> str | None:
+    """Put a copy into GH_COPILOT_BACKUP_ROOT, which is made if missing; its path, None where no such folder is set.
+
+    Raises DatabaseError.
+    """
+    root = os.environ.get("GH_COPILOT_BACKUP_ROOT")
+    if not root or config.test_mode():
+        return None
+    target = os.path.join(config.absolute(root), COPY_NAME)
+    if target != database:
+        snapshot(database, target)
+    return target
+
+
+def copy_path(database: str) -> str:
+    """Where the finalized copy of a database lies."""
+    return os.path.join(os.path.dirname(database), COPY_NAME)
+
+
+def snapshot(database: str, target: str) -> None:
+    """Put a checked copy of a database, which others may be writing, at `target`: whole, in one file, mode 0600.
+
+    It holds every row that was committed before the call. A former copy stays until the new one is sound. Raises
+    DatabaseError.
+    """
+    part = f"{target}.part"
+    with translated(target):
+        os.makedirs(os.path.dirname(target), mode=0o700, exist_ok=True)
+        with _alone(target):
+            try:
+                _copy(database, part)
+                _check(part, database)
+                _sync(part)
+                os.replace(part, target)
+                _sync(os.path.dirname(target))
+            finally:
+                _remove(part)
+
+
+def _copy(database: str, part: str) -> None:
+    # A copy of the file alone would lack what is only in the write-ahead log, and tear pages that a checkpoint is
+    # writing. One step is one read transaction: a writer goes on meanwhile, and the copy can't see it.
+    _remove(part)  # of a finalizer that was killed
+    os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600))
+    with closing(open_reader(database)) as source, closing(apsw.Connection(part)) as copy:
+        copy.pragma("synchronous", "off")  # it is synchronized once, when it is whole
+        with copy.backup("main", source, "main") as backup:
+            backup.step(-1)
+        copy.pragma("journal_mode", "delete")
+
+
+def _check(part: str, database: str) -> None:
+    """Raise DatabaseError for a damaged copy. Above 1 GiB indices are not compared with their tables."""
+    check = "integrity_check" if os.path.getsize(part) <= FULL_CHECK_BYTES else "quick_check"
+    with closing(apsw.Connection(part, flags=apsw.SQLITE_OPEN_READONLY)) as copy:
+        findings = [str(row[0]) for row in copy.execute(f"PRAGMA {check}(3)")]
+    if findings != ["ok"]:
+        raise DatabaseError(
+            f"{database} is damaged: {'; '.join(findings)}",
+            hint="`codex-ingestd rebuild` builds it anew; the former copy was left as it was.",
+        )
+
+
+def _import_pending(database: str, log_dir: str) -> tuple[int, list[str]]:
+    """New rows, and why a file could not be read."""
+    with closing(Store(database)) as store:
+        engine = Engine(store, lock_seconds=LOCK_SECONDS)
+        engine.resume(log_dir)
+        results = list(import_streams(engine, stream_locations(log_dir)))
+    return sum(result.rows for result in results), [f"not imported: {r.error}" for r in results if r.error]
+
+
+@contextmanager
+def _alone(target: str) -> Iterator[None]:
+    """One writer of this copy at a time, so that an older snapshot never replaces a newer one."""
+    descriptor = os.open(f"{target}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    deadline = time.monotonic() + WAIT_SECONDS
+    try:
+        while True:
+            try:
+                portalocker.lock(descriptor, portalocker.LockFlags.EXCLUSIVE | portalocker.LockFlags.NON_BLOCKING)
+                break
+            except portalocker.AlreadyLocked as error:
+                if time.monotonic() > deadline:
+                    raise DatabaseError(f"{target} is being written by another finalize") from error
+                time.sleep(0.02)
+            except portalocker.LockException as error:
+                raise DatabaseError(f"{target}.lock can't be locked: {error}") from error
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _remove(part: str) -> None:
+    for path in (part, f"{part}-journal", f"{part}-wal", f"{part}-shm"):
+        with suppress(FileNotFoundError):
+            os.unlink(path)
+
+
+def _sync(path: str) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

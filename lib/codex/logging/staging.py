@@ -1,0 +1,213 @@
+"""Stage the database and its copy with git: each a complete database, through Git LFS, and never an exception."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from typing import NamedTuple
+
+import apsw
+
+STAGE_LIMIT_BYTES = 50_000_000  # the large hosts warn from here on, and refuse twice as much
+GIT_SECONDS = 120.0
+_STILL_SECONDS = 2.0
+_WRITERS_WAIT_MILLISECONDS = 20
+_INDEX_SECONDS = 2.0
+# They would choose another repository than the one in which the database lies: a git hook sets them.
+_CHOOSING = frozenset(
+    {
+        "GIT_DIR",
+        "GIT_WORK_TREE",
+        "GIT_INDEX_FILE",
+        "GIT_OBJECT_DIRECTORY",
+        "GIT_ALTERNATE_OBJECT_DIRECTORIES",
+        "GIT_COMMON_DIR",
+        "GIT_NAMESPACE",
+        "GIT_PREFIX",
+    }
+)
+
+
+class Staged(NamedTuple):
+    """The paths that git has now; why others were left out for good; and why others failed, perhaps just now."""
+
+    paths: list[str]
+    notes: list[str]
+    failures: list[str]
+
+
+class _GitError(Exception):
+    """What git said; `lasting` when trying again is no use."""
+
+    def __init__(self, message: str, *, lasting: bool = False) -> None:
+        super().__init__(message)
+        self.lasting = lasting
+
+
+class _Folder:
+    """The folder of the database within its repository. Raises _GitError where there is no repository."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        try:
+            self.top = self.git("rev-parse", "--show-toplevel").removesuffix("\n")
+            self.prefix = self.git("rev-parse", "--show-prefix").removesuffix("\n")
+        except _GitError as error:
+            raise _GitError(str(error), lasting=True) from error
+
+    def git(self, *arguments: str, folder: str | None = None, codes: Sequence[int] = (0,), stdin: str = "") -> str:
+        """What git prints. Raises _GitError."""
+        variables = {name: value for name, value in os.environ.items() if name not in _CHOOSING}
+        variables |= {"LC_ALL": "C", "GIT_TERMINAL_PROMPT": "0"}
+        try:
+            result = subprocess.run(  # noqa: S603
+                ["git", "-C", folder or self.path, *arguments],  # noqa: S607
+                env=variables,
+                input=os.fsencode(stdin),
+                capture_output=True,
+                timeout=GIT_SECONDS,
+                check=False,
+            )
+        except subprocess.TimeoutExpired as error:
+            raise _GitError(f"git {' '.join(arguments[:2])} took longer than {GIT_SECONDS:.0f} s") from error
+        except OSError as error:
+            raise _GitError(f"git can't be run: {error.strerror}", lasting=True) from error
+        if result.returncode not in codes:
+            said = os.fsdecode(result.stderr or result.stdout).strip().splitlines() or [f"code {result.returncode}"]
+            raise _GitError(f"git {' '.join(arguments[:2])}: {said[0]}")
+        return os.fsdecode(result.stdout)
+
+    def change_index(self, *arguments: str, folder: str | None = None) -> None:
+        """Run git on the index, again for a while where somebody else is changing it. Raises _GitError."""
+        deadline = time.monotonic() + _INDEX_SECONDS
+        while True:
+            try:
+                self.git(*arguments, folder=folder)
+            except _GitError as error:
+                if "index.lock" not in str(error) or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.05)
+            else:
+                return
+
+    def add(self, name: str) -> None:
+        """`git add` one file, whatever its name. Raises _GitError."""
+        self.change_index("--literal-pathspecs", "add", "--", name)
+
+    def ignored(self, names: Sequence[str]) -> set[str]:
+        """Which of the names .gitignore keeps out; one that is tracked already isn't."""
+        listing = self.git("check-ignore", "-z", "--stdin", codes=(0, 1), stdin="\0".join(f"./{n}" for n in names))
+        return {name.removeprefix("./") for name in listing.split("\0") if name}
+
+    def without_lfs(self, names: Sequence[str]) -> list[str]:
+        """Those that git would store whole: no `filter=lfs`, or a filter of that name that isn't set up."""
+        if not self.git("config", "--get-regexp", r"^filter\.lfs\.(clean|process)$", codes=(0, 1)):
+            return list(names)
+        words = self.git("check-attr", "-z", "filter", "--", *names).split("\0")
+        return [name for name, value in zip(words[0::3], words[2::3], strict=False) if value != "lfs"]
+
+    def set_up_lfs(self, patterns: Sequence[str]) -> None:
+        """What a person would type: install, track, stage .gitattributes. Raises _GitError."""
+        self.git("lfs", "install", "--local")
+        self.git("lfs", "track", *patterns, folder=self.top)
+        self.change_index("add", "--", ".gitattributes", folder=self.top)
+
+
+def stage(database: str, copy: str) -> Staged:
+    """`git add` both files, which lie in one folder. Outside a repository, or without git, that is a note."""
+    staged = Staged([], [], [])
+    paths = {os.path.basename(path): path for path in (database, copy)}
+    try:
+        folder = _Folder(os.path.dirname(database))
+        names = _stageable(folder, paths, staged)
+    except _GitError as error:
+        (staged.notes if error.lasting else staged.failures).append(f"not staged: {database} and {copy}: {error}")
+        return staged
+    for name in names:
+        try:
+            if paths[name] == database:
+                _add_database(folder, database, copy)
+            else:
+                folder.add(name)
+        except (_GitError, apsw.Error) as error:
+            staged.failures.append(f"not staged: {paths[name]}: {error}")
+        else:
+            staged.paths.append(paths[name])
+    return staged
+
+
+def _stageable(folder: _Folder, paths: dict[str, str], staged: Staged) -> list[str]:
+    """The names that may be staged, with LFS set up where that is allowed; why not the others goes to `staged`."""
+    links = {name for name, path in paths.items() if os.path.islink(path)}
+    staged.notes.extend(f"not staged: {paths[name]} is a symbolic link" for name in links)
+    ignored = folder.ignored([name for name in paths if name not in links])
+    staged.notes.extend(f"not staged: {paths[name]} is ignored by git" for name in ignored)
+    names = [name for name in paths if name not in links | ignored]
+    whole = folder.without_lfs(names) if names else []
+    patterns = sorted({"*" + (os.path.splitext(name)[1] or name) for name in whole})
+    if whole and _may_set_up_lfs():
+        try:
+            folder.set_up_lfs(patterns)
+        except _GitError as error:
+            staged.notes.append(f"Git LFS could not be set up: {error}")
+        whole = folder.without_lfs(names)
+    refused = [name for name in whole if os.path.getsize(paths[name]) > STAGE_LIMIT_BYTES]
+    for name in refused:
+        staged.notes.append(
+            f"not staged: {paths[name]} is larger than {STAGE_LIMIT_BYTES // 1_000_000} MB and not in Git LFS; run "
+            f"`git lfs install --local` and `git lfs track {' '.join(map(repr, patterns))}` in {folder.top}, "
+            "or set ALLOW_AUTOLFS=1"
+        )
+    return [name for name in names if name not in refused]
+
+
+def _may_set_up_lfs() -> bool:
+    return os.environ.get("ALLOW_AUTOLFS", "").strip().lower() in {"1", "true", "yes", "on"}
+
+
+def _add_database(folder: _Folder, database: str, copy: str) -> None:
+    # git reads the file alone. While the log holds rows, or a checkpoint writes pages, that would be less than a
+    # database, or a torn one. So the log is emptied into the file, which is held still while git reads it; where
+    # somebody prevents that, the finished copy is staged under the database's path, through that path's filters.
+    name = os.path.basename(database)
+    with _still(database) as is_still:
+        if is_still:
+            folder.add(name)
+            return
+    blob = folder.git("hash-object", "-w", f"--path={name}", "--", os.path.basename(copy)).strip()
+    folder.change_index("update-index", "--add", "--cacheinfo", f"100644,{blob},{folder.prefix}{name}")
+
+
+@contextmanager
+def _still(database: str) -> Iterator[bool]:
+    """Within it the file alone is the whole database, and stays so; False where that can't be had within 2 s.
+
+    A reader that began while the log was empty reads the file alone, and no checkpoint writes under it; committing
+    goes on, into the log.
+    """
+    deadline = time.monotonic() + _STILL_SECONDS
+    with closing(apsw.Connection(database, flags=apsw.SQLITE_OPEN_READWRITE)) as connection:
+        connection.set_busy_timeout(_WRITERS_WAIT_MILLISECONDS)
+        while not (is_still := _begin_still(connection, f"{database}-wal")) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        yield is_still
+
+
+def _begin_still(connection: apsw.Connection, log: str) -> bool:
+    try:
+        connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)  # the most of it, without a lock on writers
+        connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+    except apsw.BusyError:
+        return False
+    connection.execute("BEGIN")
+    connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+    try:
+        if os.path.getsize(log) == 0:
+            return True
+    except FileNotFoundError:  # no write-ahead log: a reader keeps writers out
+        return True
+    connection.execute("ROLLBACK")
+    return False

@@ -12,10 +12,12 @@ from typing import Any
 import apsw
 
 from codex.logging.errors import DatabaseError, DatabaseMissingError
+from codex.logging.store import legacy
 
 APPLICATION_ID = 0x43445831  # "CDX1"
 BUSY_MILLISECONDS = 5000
-_OURS = ("streams", "generations", "events", "segments", "meta")
+_TABLES = ("streams", "generations", "events", "segments", "meta", "ingest_rejects", "tombstones", "hook_runs")
+_VIEWS = ("session_events", "session_ingest_watermark", "codex_actions", "codex_log")
 
 
 def open_writer(path: str, *, wait_milliseconds: int = BUSY_MILLISECONDS) -> apsw.Connection:
@@ -105,7 +107,7 @@ _HINTS: dict[type[apsw.Error], str] = {
 
 
 def migrate(connection: apsw.Connection, path: str) -> None:
-    """Take each numbered step that the file lacks; a step and its number commit together."""
+    """Take each numbered step that the file lacks, all in one transaction; a forerunner's file is upgraded in it."""
     steps = migrations()
     if connection.pragma("user_version") == len(steps):
         return
@@ -119,9 +121,11 @@ def migrate(connection: apsw.Connection, path: str) -> None:
         if version == 0:
             _refuse_foreign_tables(connection, path)
             connection.pragma("application_id", APPLICATION_ID)
+        legacy.set_aside(connection, path)
         for number, sql in enumerate(steps[version:], version + 1):
             connection.execute(sql)
             connection.pragma("user_version", number)
+        legacy.show(connection)
 
 
 def migrations() -> list[str]:
@@ -132,10 +136,11 @@ def migrations() -> list[str]:
 
 
 def _refuse_foreign_tables(connection: apsw.Connection, path: str) -> None:
-    taken = [name for name in (*_OURS, "session_events") if has_relation(connection, name)]
+    query = "SELECT 1 FROM sqlite_schema WHERE name = ? AND (type = 'view' OR type = 'table' AND ?)"
+    taken = [name for name in (*_TABLES, *_VIEWS) if scalar(connection, query, (name, name in _TABLES))]
     if taken:
         raise DatabaseError(
-            f"{path} already holds a table named {taken[0]} that this program didn't make",
+            f"{path} already holds a table or view named {taken[0]} that this program didn't make",
             hint="Choose another --db.",
         )
 

@@ -136,10 +136,10 @@ def test_a_stopped_process_with_the_lock_is_waited_for_once(
     with Appender(log) as appender:
         began = time.monotonic()
         appender.append({"n": 0})
-        assert 1.9 < time.monotonic() - began < 3
+        assert 1.9 < time.monotonic() - began < 3.9
         for n in range(1, 20):
             append_ndjson(log, {"n": n})
-        assert time.monotonic() - began < 3
+        assert time.monotonic() - began < 5
         assert [line["n"] for line in lines(log_dir)] == list(range(20))
         holder.kill()
         holder.wait()

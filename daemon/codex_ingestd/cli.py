@@ -15,6 +15,7 @@ import click
 
 from codex.logging import config, terminal
 from codex_ingestd import audit, log
+from codex_ingestd.finalize_command import chosen_hooks, finalize, hook_options
 from codex_ingestd.service import Service
 from codex_ingestd.status import Status, read_status
 
@@ -53,15 +54,16 @@ def command() -> None:
 @command.command(epilog="\b\nExamples:\n  codex-ingestd run\n  codex-ingestd run --watch logs --db logs.db")
 @_watch
 @_db
+@hook_options
 @_level
-def run(roots: tuple[str, ...], db: str | None, log_level: str) -> int:
+def run(roots: tuple[str, ...], db: str | None, log_level: str, **hooks: Any) -> int:
     """Watch the folder and ingest each append, until SIGTERM or Ctrl-C.
 
     Exit codes: 0 stopped as asked, 1 it can't go on, 2 bad usage, 3 another daemon serves this database.
     """
     log.set_up(log_level)
     folders, database = _places(roots, db)
-    Service(database, folders).run(on_open=lambda: _welcome(folders, database))
+    Service(database, folders, chosen_hooks(**hooks)).run(on_open=lambda: _welcome(folders, database))
     return 0
 
 
@@ -159,8 +161,8 @@ def _show(answer: Status, everything: bool) -> None:
         click.echo(f"… and {len(answer.streams) - len(shown)} more: --all shows them")
 
 
-for audit_command in audit.commands:
-    command.add_command(audit_command)
+for other_command in (*audit.commands, finalize):
+    command.add_command(other_command)
 
 
 def main(arguments: list[str] | None = None) -> int:

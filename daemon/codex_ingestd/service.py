@@ -15,6 +15,8 @@ from codex.logging.errors import DatabaseError
 from codex.logging.ingest.sources import Location, locate
 from codex.logging.store.sqlite import Store
 from codex_ingestd.database import Database
+from codex_ingestd.hook_runner import HookRunners
+from codex_ingestd.hooks import Hook
 from codex_ingestd.intake import Failure, Intake
 from codex_ingestd.marks import EVERYTHING, Marks
 from codex_ingestd.reconcile import Reconciler
@@ -28,9 +30,17 @@ log = logging.getLogger(__name__)
 class Service:
     """A daemon's life over some roots and one database."""
 
-    def __init__(self, database: str, roots: Sequence[str], *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        database: str,
+        roots: Sequence[str],
+        hooks: Sequence[Hook] = (),
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._database = database
         self._roots = list(roots)
+        self._hooks = list(hooks)
         self._clock = clock
         self._marks = Marks()
         self._watcher = Watcher(self._roots, self._marks)
@@ -45,7 +55,7 @@ class Service:
         `on_open` is called once the database is had. Raises DaemonRunningError and DatabaseError where it isn't.
         """
         with self._signals(), closing(self._watcher):
-            with Database(self._database) as database:
+            with self._opened() as database:
                 on_open()
                 self._watcher.start(self._clock())
                 log.info("watching", extra={"roots": self._roots, "database": self._database, "pid": os.getpid()})
@@ -54,8 +64,14 @@ class Service:
                 log.warning(
                     "the database file was deleted or replaced: opening it anew", extra={"database": self._database}
                 )
-                with Database(self._database) as database:
+                with self._opened() as database:
                     self._serve(database)
+
+    @contextmanager
+    def _opened(self) -> Iterator[Database]:
+        """The database, and its hooks at work."""
+        with Database(self._database) as database, HookRunners(self._database, self._hooks) as self._hook_runners:
+            yield database
 
     def once(self) -> tuple[int, int]:
         """One full pass over every file; (events, rejects) that it brought."""
@@ -137,6 +153,7 @@ class Service:
             if not self._reconciler.running and not self._intake.is_due():
                 break
             self._turn()
+        self._hook_runners.drain()
         log.info("stopped", extra={"left": len(self._intake)})
 
     def _note_state(self, store: Store) -> None:

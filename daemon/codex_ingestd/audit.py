@@ -7,13 +7,14 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 
+import apsw
 import click
 
 from codex.logging import config, statement
-from codex.logging.errors import CodexLoggingError, ConfigError
+from codex.logging.errors import CodexLoggingError, ConfigError, SourceError
 from codex.logging.purge import DAY_SECONDS, Purged, Wish
 from codex.logging.purge import purge as purge_streams
 from codex.logging.rebuild import rebuild as rebuild_into
@@ -21,11 +22,15 @@ from codex.logging.rebuild import swap_in
 from codex.logging.restore import chosen_generations, restored, session_streams
 from codex.logging.store.connection import open_reader, translated
 from codex.logging.store.sqlite import Store
+from codex.logging.targets import Finding, Target, orphans, targets
 from codex.logging.terminal import db_option, json_option, progress
-from codex.logging.verify import Finding, Target, check, targets
+from codex.logging.verify import check
 from codex_ingestd.instance import Instance
 
 _SHOWN = 50
+_CONFIRM_SECONDS = 0.5
+
+Advance = Callable[[int], None]
 
 
 @click.command(
@@ -46,27 +51,40 @@ def verify(sessions: tuple[str, ...], db: str | None, deep: bool, against: str |
     Exit codes: 0 clean, 1 findings, 2 it could not be checked.
     """
     database = config.resolve_database(db)
+    began = time.perf_counter()
     try:
         with closing(open_reader(database)) as connection, translated(database):
             for session_id in sessions:
                 session_streams(connection, session_id)
-            chosen = targets(connection, sessions)
             statements = statement.read(against) if against is not None else []
+            chosen = targets(connection, sessions)
             total = sum(target.length for target in chosen) * (1 + bool(statements))
-            began = time.perf_counter()
             with progress("Verifying", total, quiet=as_json) as advance:
-                steps = (step for target in chosen for step in check(connection, target, deep=deep))
-                found = _findings(steps, advance)
+                found = _checked(connection, chosen, deep, advance)
                 found += _findings(statement.compare(connection, chosen, statements), advance)
+            found += () if sessions else orphans(connection)
+            _report(chosen, found, len(statements), began, as_json)
     except (OSError, CodexLoggingError) as error:
         hint = getattr(error, "hint", "")
         click.echo(f"could not check: {error}" + (f"\nhint: {hint}" if hint else ""), err=True)
         return 2
-    _report(chosen, found, len(statements), time.perf_counter() - began, as_json)
-    return int(bool(found))
+    if not found:
+        return 0
+    return 2 if all(finding.kind == "unreadable" for finding in found) else 1
 
 
-def _findings(steps: Iterable[int | Finding], advance: Callable[[int], None]) -> list[Finding]:
+def _checked(connection: apsw.Connection, chosen: Sequence[Target], deep: bool, advance: Advance) -> list[Finding]:
+    """What a second look finds too: the first may have come right before the daemon took note of what happened."""
+    found = _findings((step for target in chosen for step in check(connection, target, deep=deep)), advance)
+    doubtful = {finding.generation for finding in found}
+    if doubtful:
+        time.sleep(_CONFIRM_SECONDS)
+        again = (target for target in targets(connection) if target.generation.id in doubtful)
+        found = _findings((step for target in again for step in check(connection, target, deep=deep)), lambda _: None)
+    return found
+
+
+def _findings(steps: Iterable[int | Finding], advance: Advance) -> list[Finding]:
     found = []
     for step in steps:
         if isinstance(step, Finding):
@@ -76,40 +94,37 @@ def _findings(steps: Iterable[int | Finding], advance: Callable[[int], None]) ->
     return found
 
 
-def _report(chosen: list[Target], found: list[Finding], statements: int, seconds: float, as_json: bool) -> None:
-    length = sum(target.length for target in chosen)
-    pending = sum(_pending(target) for target in chosen)
-    gone = sum(target.path is None for target in chosen)
+def _report(chosen: list[Target], found: list[Finding], statements: int, began: float, as_json: bool) -> None:
+    sizes = [_source_size(target) for target in chosen]
+    summary = {
+        "generations": len(chosen),
+        "bytes": sum(target.length for target in chosen),
+        "pending": sum(max(0, size - target.length) for target, size in zip(chosen, sizes, strict=True) if size),
+        "without_source": sizes.count(None),
+        "rewritten": sum(target.generation.superseded_by is not None for target in chosen),
+        "purged": sum(target.tombstone is not None for target in chosen),
+        "statements": statements,
+        "seconds": round(time.perf_counter() - began, 3),
+    }
     if as_json:
-        summary = {
-            "generations": len(chosen),
-            "bytes": length,
-            "pending": pending,
-            "without_source": gone,
-            "statements": statements,
-            "seconds": round(seconds, 3),
-            "findings": [finding._asdict() for finding in found],
-        }
-        click.echo(json.dumps(summary, ensure_ascii=False))
+        click.echo(json.dumps({**summary, "findings": [finding._asdict() for finding in found]}, ensure_ascii=False))
         return
     for finding in found[:_SHOWN]:
         where = f"generation {finding.generation}, bytes {finding.offset} to {finding.end}"
         click.echo(f"{finding.session_id}: {finding.kind}: {where}: {finding.detail}")
     if len(found) > _SHOWN:
         click.echo(f"… and {len(found) - _SHOWN} more: --json shows them")
-    against = f", held against {statements} statements" if statements else ""
-    click.echo(
-        f"{len(chosen)} generations, {length} bytes, {pending} pending, {gone} without a source{against}: "
-        f"{len(found)} findings in {seconds:.2f} s"
-    )
+    facts = (f"{number} {name.replace('_', ' ')}" for name, number in summary.items() if number and name != "seconds")
+    click.echo(f"{', '.join(facts) or 'nothing recorded'}: {len(found)} findings in {summary['seconds']:.2f} s")
 
 
-def _pending(target: Target) -> int:
-    """Bytes of the source behind the watermark."""
+def _source_size(target: Target) -> int | None:
+    """Bytes of the source as it is now; None where it is gone, or can't be had."""
     try:
-        return 0 if target.path is None else max(0, os.stat(target.path).st_size - target.length)
-    except OSError:
-        return 0
+        facts = target.source()
+    except SourceError:
+        return None
+    return None if facts is None else facts.size
 
 
 @click.command(

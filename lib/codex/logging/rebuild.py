@@ -16,11 +16,13 @@ import apsw
 from codex.logging.errors import DatabaseError
 from codex.logging.events import Generation, Stream
 from codex.logging.ingest.reader import Bytes
+from codex.logging.replay import batches
 from codex.logging.store.connection import has_relation, immediate, open_writer, translated
 from codex.logging.store.record import Record
 from codex.logging.store.segments import BLOCK_BYTES, Chain
 from codex.logging.store.sqlite import Store, read_streams
-from codex.logging.verify import Finding, Target, batches, check, targets
+from codex.logging.targets import Finding, SourceFile, Target, targets
+from codex.logging.verify import check
 
 _PIECE = 1 << 20
 _OTHERS = """
@@ -55,8 +57,8 @@ def _replay(old: apsw.Connection, new: Store, target: Target, stream: Stream) ->
     """Take one generation's bytes again, from where the new store has them."""
     former, generation = target.generation, stream.generations[0]
     record = Record(old, former.id)
-    with _Bytes(target.path) as file:
-        source: Bytes | None = file if file.has(former) else record if _is_whole(old, target) else None
+    with SourceFile(target) as file:
+        source: Bytes | None = file if _has(file, former) else record if _is_whole(old, target) else None
         if source is None:
             yield target.finding("lost", generation.cursor.offset, target.length, "no sound bytes, here nor there")
             return
@@ -77,37 +79,19 @@ def _replay(old: apsw.Connection, new: Store, target: Target, stream: Stream) ->
 
 def _is_whole(old: apsw.Connection, target: Target) -> bool:
     """Whether the old segments give the bytes that the ledger's chain is of."""
-    steps = check(old, target._replace(path=None))
+    steps = check(old, target._replace(at_home=False))
     return all(isinstance(step, int) or step.kind == "accounting" for step in steps)
 
 
-class _Bytes:
-    """A source file as bytes by offset, without its lock: what was ingested doesn't change."""
-
-    def __init__(self, path: str | None) -> None:
-        self._descriptor = -1 if path is None else os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-
-    def __enter__(self) -> _Bytes:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-
-    def read(self, offset: int, length: int) -> bytes:
-        return os.pread(self._descriptor, length, offset)
-
-    def has(self, generation: Generation) -> bool:
-        """Whether the file begins with exactly the bytes that the generation's chain is of."""
-        if self._descriptor < 0:
+def _has(file: SourceFile, generation: Generation) -> bool:
+    """Whether the file begins with exactly the bytes that the generation's chain is of."""
+    chain, length = Chain(), generation.cursor.offset
+    while file.is_there and chain.offset < length:
+        piece = file.read(chain.offset, min(_PIECE, length - chain.offset))
+        if not piece:
             return False
-        chain, length = Chain(), generation.cursor.offset
-        while chain.offset < length:
-            piece = self.read(chain.offset, min(_PIECE, length - chain.offset))
-            if not piece:
-                return False
-            chain.update(piece)
-        return chain.digest() == generation.chain
+        chain.update(piece)
+    return file.is_there and chain.digest() == generation.chain
 
 
 def _copy_others(old: apsw.Connection, new: apsw.Connection) -> None:

@@ -18,7 +18,8 @@ import msgspec
 from codex.logging.errors import ConfigError
 from codex.logging.events import iso_time
 from codex.logging.store.sqlite import read_streams
-from codex.logging.verify import Finding, Target, check
+from codex.logging.targets import Finding, Target
+from codex.logging.verify import check
 
 
 class Entry(msgspec.Struct, frozen=True):
@@ -98,7 +99,7 @@ def compare(
     for target in targets:
         wanted: dict[int, bytes | None] = dict.fromkeys(lengths.get(target.session_id, ()))
         if wanted and target.tombstone is None:
-            for step in check(connection, target._replace(path=None), chains=wanted):
+            for step in check(connection, target._replace(at_home=False), chains=wanted):
                 if isinstance(step, int):
                     yield step
         elif target.tombstone is not None:

@@ -6,281 +6,248 @@ record is what was written; a decoding anew (`deep`) that each row says what its
 
 from __future__ import annotations
 
-import os
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+import heapq
+from collections.abc import Iterator
+from typing import Any
 
 import apsw
 
-from codex.logging.config import BATCH_BYTES, LINE_LIMIT
-from codex.logging.errors import DatabaseError
-from codex.logging.events import Batch, Cursor, Event, Generation, Reject
-from codex.logging.ingest.formats import native
-from codex.logging.ingest.lines import decode, decode_oversize, decode_tail
-from codex.logging.ingest.reader import Bytes, Limits, next_chunk
-from codex.logging.ingest.sources import Location, survey
+from codex.logging.errors import DatabaseError, SourceError
+from codex.logging.ingest.reader import Limits
+from codex.logging.replay import LIMITS, check_rows
+from codex.logging.store.connection import scalar
 from codex.logging.store.record import Record, Segment
 from codex.logging.store.segments import Chain
-from codex.logging.store.sqlite import event_row, read_streams, reject_row
+from codex.logging.targets import Finding, SourceFile, Target, orphans, targets
 
-_LIMITS = Limits(BATCH_BYTES, LINE_LIMIT)
-_PAGE = 5000
+__all__ = ["Finding", "Target", "check", "orphans", "targets"]
+
+_PAGE = 2000
+_PIECE = 1 << 20
 _BOM = b"\xef\xbb\xbf"
-_EVENT_ROWS = """
-SELECT id, ts, role, kind, message, meta, "offset", length FROM events WHERE id BETWEEN ? AND ? ORDER BY id LIMIT ?"""
-_REJECT_ROWS = """
-SELECT id, session_id, seq, length, reason, detail FROM ingest_rejects WHERE id BETWEEN ? AND ? ORDER BY id LIMIT ?"""
-_COVERED = """
-SELECT (SELECT coalesce(sum(length), 0) FROM events WHERE id BETWEEN ?1 AND ?2)
-     + (SELECT coalesce(sum(length), 0) FROM ingest_rejects WHERE id BETWEEN ?1 AND ?2)"""
-_SPANS = """
-SELECT "offset", length FROM events WHERE id BETWEEN ?1 AND ?2
-UNION ALL SELECT "offset", length FROM ingest_rejects WHERE id BETWEEN ?1 AND ?2 ORDER BY 1, 2"""
-_TOMBSTONES = "SELECT generation, length, chain FROM tombstones"
-
-
-class Finding(NamedTuple):
-    """What is wrong, and where: bytes [offset, end) of a generation."""
-
-    session_id: str
-    generation: int
-    kind: str
-    offset: int
-    end: int
-    detail: str
-
-
-class Tombstone(NamedTuple):
-    """What is left of a purged generation: its length in bytes and its chain there."""
-
-    length: int
-    chain: bytes
-
-
-class Target(NamedTuple):
-    """A generation to check; `path` is its source file, None where that is gone."""
-
-    session_id: str
-    generation: Generation
-    path: str | None
-    tombstone: Tombstone | None
-
-    @property
-    def length(self) -> int:
-        """Recorded bytes."""
-        return self.generation.cursor.offset
-
-    def finding(self, kind: str, offset: int, end: int, detail: str) -> Finding:
-        """A finding of this generation."""
-        return Finding(self.session_id, self.generation.id, kind, offset, end, detail)
-
-
-def targets(connection: apsw.Connection, session_ids: Sequence[str] = ()) -> list[Target]:
-    """Every generation of the sessions (all sessions, when none is named), oldest first."""
-    tombstones = {row[0]: Tombstone(*row[1:]) for row in connection.execute(_TOMBSTONES)}
-    found = []
-    for stream in read_streams(connection):
-        if session_ids and stream.session_id not in session_ids:
-            continue
-        files = {facts.identity: place.path for place, facts in survey(Location(stream.root, stream.key, 0))}
-        for generation in stream.generations:
-            home = stream.at(generation.identity) is generation and generation.how != "truncated"
-            path = files.get(generation.identity) if home else None
-            found.append(Target(stream.session_id, generation, path, tombstones.get(generation.id)))
-    return found
+_EDITED = "the source was changed after it was ingested"
+_TABLES = ("events", "ingest_rejects")
+_COVERED = {
+    table: f"""
+SELECT count(*), max(id), sum(iif("offset" < ?3, length, 0)), sum("offset" >= ?3) FROM (
+    SELECT id, "offset", length FROM {table} WHERE id BETWEEN ?1 AND ?2 ORDER BY id LIMIT ?4)"""  # noqa: S608
+    for table in _TABLES
+}
+_SPANS = {
+    table: f"""
+SELECT CAST("offset" AS INTEGER), CAST(length AS INTEGER), id FROM {table}
+WHERE id BETWEEN ?1 AND ?2 ORDER BY id LIMIT ?3"""  # noqa: S608
+    for table in _TABLES
+}
+_LEFT = """
+SELECT (SELECT count(*) FROM events WHERE id BETWEEN ?1 AND ?2)
+     + (SELECT count(*) FROM ingest_rejects WHERE id BETWEEN ?1 AND ?2)
+     + (SELECT count(*) FROM segments WHERE id BETWEEN ?1 AND ?2)"""
 
 
 def check(
-    connection: apsw.Connection, target: Target, *, deep: bool = False, chains: dict[int, bytes | None] | None = None
+    connection: apsw.Connection,
+    target: Target,
+    *,
+    deep: bool = False,
+    chains: dict[int, bytes | None] | None = None,
+    limits: Limits = LIMITS,
 ) -> Iterator[int | Finding]:
-    """Check one generation: bytes done and findings as they come, a step at most about a MiB.
+    """Check one generation: bytes done and findings as they come, a step at most about a MiB, or one longer line.
 
     The keys of `chains` are lengths at which the chain is wanted; their values are filled in.
     """
-    if target.tombstone is not None:
-        yield from _check_tombstone(target)
-        return
-    record = Record(connection, target.generation.id)
-    line_feeds = yield from _check_bytes(record, target, chains or {})
-    if line_feeds is not None:
-        yield from _check_accounting(connection, record, target, line_feeds)
+    try:
+        if target.tombstone is not None:
+            yield from _check_tombstone(connection, target)
+            return
+        record = Record(connection, target.generation.id)
+        walk = _Walk(record, target, {} if chains is None else chains)
+        yield from walk.steps()
+        if not walk.whole:
+            return
+        yield from _check_ledger(connection, record, target, walk)
+        yield from _check_accounting(connection, record, target, walk.line_feeds)
         if deep:
-            yield from _check_rows(connection, record, target)
+            yield from check_rows(connection, record, target, limits)
+    except (apsw.CorruptError, DatabaseError) as error:
+        yield target.finding("database", 0, target.length, str(error))
 
 
-def _check_tombstone(target: Target) -> Iterator[Finding]:
-    assert target.tombstone is not None
+def _check_tombstone(connection: apsw.Connection, target: Target) -> Iterator[Finding]:
     if target.tombstone != (target.length, target.generation.chain):
         yield target.finding("tombstone", 0, target.length, "the tombstone isn't the ledger's length and chain")
+    if left := scalar(connection, _LEFT, target.ids):
+        yield target.finding("tombstone", 0, target.length, f"{left} rows are left of what was purged")
 
 
-def _check_bytes(
-    record: Record, target: Target, chains: dict[int, bytes | None]
-) -> Generator[int | Finding, None, int | None]:
-    """The segments, their chain, and the source beside them; the count of line feeds, None behind a hole."""
-    line_feeds, offset, whole, chained, alike = 0, 0, True, True, True
-    chain = Chain()
-    with _Source(target.path) as source:
-        while offset < target.length:
-            segment = record.segment(offset)
-            if segment is None or segment.data is None:
-                end = segment.end if segment else record.next_start(offset) or target.length
-                detail = "the segment is damaged" if segment else "the segment is missing"
-                yield target.finding("segment", offset, min(end, target.length), detail)
-                whole, offset = False, end
-                continue
-            piece = segment.data[offset - segment.start : target.length - segment.start]
-            line_feeds += piece.count(b"\n")
-            if alike and (difference := source.difference(piece, offset)) is not None:
-                alike = False
-                yield target.finding("source", offset + difference, offset + len(piece), source.fault)
-            if whole and chained:
-                chained = _chain_on(chain, piece, segment, target, chains)
-                if not chained:
-                    yield target.finding("segment", segment.start, segment.end, "the bytes don't fit the chain")
-            offset += len(piece)
-            yield len(piece)
-    if whole and chained and chain.digest() != target.generation.chain:
-        yield target.finding("chain", target.length, target.length, "the ledger's chain isn't the segments'")
-    return line_feeds if whole else None
+class _Walk:
+    """One pass over a generation's bytes: the segments, their chain, and the source beside them."""
+
+    def __init__(self, record: Record, target: Target, chains: dict[int, bytes | None]) -> None:
+        self.whole = True
+        self.line_feeds = 0
+        self.chain = Chain()
+        self.chained = True
+        self._record = record
+        self._target = target
+        self._chains = chains
+
+    def steps(self) -> Iterator[int | Finding]:
+        """Bytes done, and what is wrong with them."""
+        offset = 0
+        source = _SourceBeside(self._target)
+        try:
+            while offset < self._target.length:
+                segment = self._record.segment(offset)
+                if segment is None or segment.data is None:
+                    found = self._hole(offset, segment)
+                    yield found
+                    offset = found.end
+                    continue
+                piece = segment.data[offset - segment.start : self._target.length - segment.start]
+                yield from source.compare(piece, offset)
+                yield from self._take(piece, segment)
+                offset += len(piece)
+                yield len(piece)
+        finally:
+            source.close()
+
+    def _hole(self, offset: int, segment: Segment | None) -> Finding:
+        self.whole = self.chained = False
+        following = segment.following if segment is not None else self._record.next_start(offset)
+        end = self._target.length if following is None else min(following, self._target.length)
+        detail = "the segment is missing" if segment is None else "the segment is damaged"
+        return self._target.finding("segment", offset, end, detail)
+
+    def _take(self, piece: bytes, segment: Segment) -> Iterator[Finding]:
+        self.line_feeds += piece.count(b"\n")
+        if segment.following is not None and segment.following < segment.end:
+            detail = "another segment lies within this one"
+            yield self._target.finding("segment", segment.following, segment.end, detail)
+        if self.chained:
+            self._chain_on(piece)
+            if self.chain.offset == segment.end and self.chain.digest() != segment.chain:
+                self.chained = False
+                detail = "the bytes don't fit the chain"
+                yield self._target.finding("segment", segment.start, segment.end, detail)
+
+    def _chain_on(self, piece: bytes) -> None:
+        chain, start = self.chain, self.chain.offset
+        for length in sorted(length for length in self._chains if start < length <= start + len(piece)):
+            chain.update(piece[chain.offset - start : length - start])
+            self._chains[length] = chain.digest()
+        chain.update(piece[chain.offset - start :])
 
 
-def _chain_on(chain: Chain, piece: bytes, segment: Segment, target: Target, chains: dict[int, bytes | None]) -> bool:
-    start = chain.offset
-    for length in sorted(length for length in chains if start < length <= start + len(piece)):
-        chain.update(piece[chain.offset - start : length - start])
-        chains[length] = chain.digest()
-    chain.update(piece[chain.offset - start :])
-    return chain.offset != segment.end or chain.digest() == segment.chain
+class _SourceBeside:
+    """The source as it is compared with the record, up to the first difference."""
+
+    def __init__(self, target: Target) -> None:
+        self._target = target
+        self._file: SourceFile | None = None
+        self._done = False
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+
+    def compare(self, piece: bytes, offset: int) -> Iterator[Finding]:
+        """The source must have this piece of the record at this offset."""
+        if self._done:
+            return
+        end = offset + len(piece)
+        try:
+            if self._file is None:
+                self._file = SourceFile(self._target)
+            other = self._file.read(offset, len(piece)) if self._file.is_there else piece
+        except SourceError as error:
+            self._done = True
+            yield self._target.finding("unreadable", offset, end, str(error))
+            return
+        if other != piece:
+            self._done = True
+            place = offset + _alike(piece, other)
+            cut = place == offset + len(other)
+            detail = f"the source ends at {place}, before what was ingested" if cut else _EDITED
+            yield self._target.finding("source", place, end, detail)
 
 
-class _Source:
-    """The source file beside the record, if there is one; read without its lock: those bytes don't change."""
+def _alike(one: bytes, other: bytes) -> int:
+    """How many bytes both begin with."""
+    low, high = 0, min(len(one), len(other))
+    while low < high:
+        middle = (low + high + 1) // 2
+        if one[low:middle] == other[low:middle]:
+            low = middle
+        else:
+            high = middle - 1
+    return low
 
-    def __init__(self, path: str | None) -> None:
-        self._descriptor = -1 if path is None else os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        self.fault = ""
 
-    def __enter__(self) -> _Source:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-
-    def difference(self, piece: bytes, offset: int) -> int | None:
-        """Where in `piece` the source first differs; None where it doesn't, or there is none."""
-        if self._descriptor < 0:
-            return None
-        other = os.pread(self._descriptor, len(piece), offset)
-        if other == piece:
-            return None
-        if len(other) < len(piece) and piece.startswith(other):
-            self.fault = f"the source ends at {offset + len(other)}, before what was ingested"
-            return len(other)
-        self.fault = "the source was changed after it was ingested"
-        return next(place for place, pair in enumerate(zip(piece, other, strict=False)) if pair[0] != pair[1])
+def _check_ledger(connection: apsw.Connection, record: Record, target: Target, walk: _Walk) -> Iterator[Finding]:
+    """What the ledger says of a generation must be what its bytes give."""
+    generation, length = target.generation, target.length
+    if walk.chained and (walk.chain.digest(), walk.chain.block) != (generation.chain, generation.block):
+        yield target.finding("chain", length, length, "the ledger's chain isn't the segments'")
+    if generation.cursor.lines != walk.line_feeds + bool(generation.cursor.line_seq):
+        detail = f"the ledger has {generation.cursor.lines} lines, the bytes {walk.line_feeds} line ends"
+        yield target.finding("chain", 0, length, detail)
+    behind = record.next_start(length - 1)
+    if behind is not None and not target.has_moved_on(connection):
+        yield target.finding("segment", behind, behind, "a segment behind all that was ingested")
 
 
 def _check_accounting(
     connection: apsw.Connection, record: Record, target: Target, line_feeds: int
-) -> Iterator[Finding]:
+) -> Iterator[int | Finding]:
     """Every byte is in one event, one reject, the open skip, or between them as white space."""
-    low, cursor = target.generation.id << 40, target.generation.cursor
-    skipping = cursor.offset - cursor.skip_from if cursor.skip_from >= 0 else 0
-    covered = connection.execute(_COVERED, (low, low | 0xFFFFFFFFFF)).fetchone()
-    assert covered is not None
-    if covered[0] + skipping + line_feeds == target.length:
-        return  # between the spans stand line feeds alone: objects and rejects hold none
+    covered, behind = target.length - target.closed, 0
+    for query in _COVERED.values():
+        (first, last), count = target.ids, _PAGE
+        while count == _PAGE:
+            page: Any = connection.execute(query, (first, last, target.closed, _PAGE)).fetchone()
+            count, covered, behind = page[0], covered + (page[2] or 0), behind + (page[3] or 0)
+            first = (page[1] or 0) + 1
+            yield 0
+    if behind and target.has_moved_on(connection):
+        behind = 0  # rows that were committed meanwhile
+    if behind or covered + line_feeds != target.length:  # between the spans stand line feeds: spans hold none
+        yield from _check_spans(connection, record, target, allowed_behind=not behind)
+
+
+def _check_spans(
+    connection: apsw.Connection, record: Record, target: Target, *, allowed_behind: bool
+) -> Iterator[int | Finding]:
     end = 0
-    limit = target.length - skipping
-    spans: Iterable[Any] = connection.execute(_SPANS, (low, low | 0xFFFFFFFFFF)).fetchall()
-    for start, length in [*spans, (limit, 0)]:
+    spans = [_spans(connection, query, target) for query in _SPANS.values()]
+    for start, length in heapq.merge(*spans, [(target.closed, 0)]):
+        if start >= target.closed and length:
+            if not allowed_behind:
+                yield target.finding("accounting", start, start + length, "a row of bytes that were never ingested")
+            continue
         if start < end:
             yield target.finding("accounting", start, end, "two rows claim these bytes")
-        elif not _is_blank(record.read(end, start - end), end):
+        elif not _is_blank(record, end, start):
             yield target.finding("accounting", end, start, "bytes that are no event, no reject and no white space")
         end = max(end, start + length)
-
-
-def _is_blank(gap: bytes, offset: int) -> bool:
-    return not gap.removeprefix(_BOM if offset == 0 else b"").strip(b" \t\r\n")
-
-
-def _check_rows(connection: apsw.Connection, record: Record, target: Target) -> Iterator[int | Finding]:
-    """Decode the recorded bytes again: each row must be what its bytes say, and none may be more or fewer."""
-    key = target.generation.id << 40
-    events = _Rows(connection, _EVENT_ROWS, target)
-    rejects = _Rows(connection, _REJECT_ROWS, target)
-    start = Cursor(seq=target.generation.base_seq)
-    for batch in batches(record, target.generation, dict(record.breaks()), start):
-        yield from events.compare((event_row(key, event), event) for event in batch.events)
-        made = ((reject_row(key, target.session_id, reject), reject) for reject in batch.rejects)
-        yield from rejects.compare(made)
         yield 0
-    yield from events.end()
-    yield from rejects.end()
 
 
-def batches(source: Bytes, generation: Generation, breaks: Mapping[int, int], start: Cursor) -> Iterator[Batch]:
-    """The batches that a generation's bytes give when they are decoded anew, from a cursor on.
-
-    `breaks` (see Record.breaks) are the places where the numbering jumps. Raises DatabaseError where the bytes don't
-    end as they did.
-    """
-    cursor, length = start, generation.cursor.offset
-    while cursor.offset < length:
-        if cursor.offset in breaks:
-            cursor = cursor._replace(seq=breaks[cursor.offset] - 1)
-        size = min((place for place in breaks if place > cursor.offset), default=length)
-        chunk = next_chunk(source, size, cursor, _LIMITS, tail=True)
-        batch: Batch | None
-        if chunk.data:
-            batch = decode_oversize(chunk.data, cursor) if chunk.oversize else decode(chunk.data, cursor, native.decode)
-        else:
-            batch = decode_tail(chunk.tail, cursor, native.decode)
-        if batch is None:
-            raise DatabaseError(f"generation {generation.id} can't be decoded from offset {cursor.offset}")
-        yield batch
-        cursor = batch.after
+def _spans(connection: apsw.Connection, query: str, target: Target) -> Iterator[tuple[int, int]]:
+    first, last = target.ids
+    full = True
+    while full:
+        page: list[Any] = connection.execute(query, (first, last, _PAGE)).fetchall()
+        full = len(page) == _PAGE
+        for offset, length, number in page:
+            yield offset, length
+            first = number + 1
 
 
-class _Rows:
-    """A generation's rows of one table, in the order of their ids, beside what they should be."""
-
-    def __init__(self, connection: apsw.Connection, query: str, target: Target) -> None:
-        self._rows = _paged(connection, query, target.generation.id << 40)
-        self._target = target
-        self._next = next(self._rows, None)
-
-    def compare(self, made: Iterable[tuple[tuple[object, ...], Event | Reject]]) -> Iterator[Finding]:
-        for expected, source in made:
-            where = (source.offset, source.offset + source.length)
-            while self._next is not None and self._next[0] < expected[0]:  # type: ignore[operator]
-                yield self._surplus()
-            if self._next is None or self._next[0] != expected[0]:
-                yield self._target.finding("row", *where, f"the row of line {source.seq} is missing")
-            else:
-                if self._next != expected:
-                    yield self._target.finding("row", *where, f"the row of line {source.seq} isn't what its bytes say")
-                self._next = next(self._rows, None)
-
-    def end(self) -> Iterator[Finding]:
-        while self._next is not None:
-            yield self._surplus()
-
-    def _surplus(self) -> Finding:
-        assert self._next is not None
-        number, self._next = self._next[0], next(self._rows, None)
-        return self._target.finding("row", 0, 0, f"row {number} has no bytes behind it")
-
-
-def _paged(connection: apsw.Connection, query: str, low: int) -> Iterator[tuple[object, ...]]:
-    """The rows page by page: an open cursor would hold up the daemon's checkpoints."""
-    first = low
-    while True:
-        page: list[Any] = connection.execute(query, (first, low | 0xFFFFFFFFFF, _PAGE)).fetchall()
-        yield from page
-        if len(page) < _PAGE:
-            return
-        first = page[-1][0] + 1
+def _is_blank(record: Record, start: int, end: int) -> bool:
+    for place in range(start, end, _PIECE):
+        gap = record.read(place, min(_PIECE, end - place))
+        if gap.removeprefix(_BOM if place == 0 else b"").strip(b" \t\r\n"):
+            return False
+    return True

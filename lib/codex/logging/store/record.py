@@ -6,7 +6,7 @@ Each call is a short read of its own: rows may be merged between two calls, and 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import apsw
 import zstandard
@@ -15,8 +15,9 @@ from codex.logging.errors import DatabaseError
 from codex.logging.store import segments
 
 _AT = """
-SELECT id & 0xffffffffff, end_offset, first_seq, lines, chain, bytes FROM segments
-WHERE id BETWEEN ? AND ? ORDER BY id DESC LIMIT 1"""
+SELECT id & 0xffffffffff, CAST(end_offset AS INTEGER), chain, lines, bytes,
+       (SELECT min(n.id) & 0xffffffffff FROM segments AS n WHERE n.id > s.id AND n.id <= ?3)
+FROM segments AS s WHERE id BETWEEN ?1 AND ?2 ORDER BY id DESC LIMIT 1"""
 _AFTER = "SELECT min(id) & 0xffffffffff FROM segments WHERE id > ? AND id <= ?"
 _BREAKS = """
 SELECT start, first_seq FROM (
@@ -26,14 +27,17 @@ WHERE first_seq <> expected ORDER BY start"""
 
 
 class Segment(NamedTuple):
-    """One row: the bytes of [start, end) and the chain at `end`; `data` is None when the frame is damaged."""
+    """One row: the bytes of [start, end) and the chain at `end`; `data` is None when the frame is damaged.
+
+    `following` is where the next row's segment starts, None where this is the last one.
+    """
 
     start: int
     end: int
-    first_seq: int
-    lines: int
     chain: bytes
+    lines: int
     data: bytes | None
+    following: int | None
 
 
 class Record:
@@ -43,20 +47,19 @@ class Record:
         self._connection = connection
         self._low = generation << 40
         self._high = self._low | 0xFFFFFFFFFF
-        self._last = Segment(0, 0, 0, 0, b"", b"")
+        self._last = Segment(0, 0, b"", 0, b"", None)
 
     def segment(self, offset: int) -> Segment | None:
         """The segment that holds the byte at `offset`, None where there is none."""
-        row = self._connection.execute(_AT, (self._low, self._low | offset)).fetchone()
+        row: Any = self._connection.execute(_AT, (self._low, self._low | offset, self._high)).fetchone()
         if row is None or row[1] <= offset:
             return None
+        start, end, chain, lines, frame, following = row
         try:
-            data: bytes | None = segments.decompress(row[5])
-        except zstandard.ZstdError:
+            data: bytes | None = segments.decompress(frame, end - start)
+        except (zstandard.ZstdError, TypeError):  # TypeError: somebody put a text, or NULL, where the frame was
             data = None
-        if data is not None and len(data) != row[1] - row[0]:
-            data = None
-        return Segment(*row[:5], data)  # type: ignore[call-arg]
+        return Segment(start, end, chain, lines, data, following)
 
     def next_start(self, offset: int) -> int | None:
         """Where the first segment behind `offset` starts."""

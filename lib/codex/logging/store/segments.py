@@ -59,6 +59,8 @@ def compress(data: bytes) -> bytes:
     return _compressor.compress(data)
 
 
-def decompress(frame: bytes) -> bytes:
-    """The bytes of a frame. Raises zstandard.ZstdError when it is damaged."""
+def decompress(frame: bytes, length: int) -> bytes:
+    """The `length` bytes of a frame. Raises zstandard.ZstdError when it is damaged, or says that it holds another."""
+    if zstandard.frame_content_size(frame) != length:  # before the memory for it is taken
+        raise zstandard.ZstdError(f"the frame doesn't hold {length} bytes")
     return _decompressor.decompress(frame)

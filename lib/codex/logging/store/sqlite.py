@@ -22,6 +22,8 @@ _STREAM_COLUMNS = "id, root, path, session_id, format, error"
 _SELECT_GENERATIONS = f"SELECT {_GENERATION_COLUMNS} FROM generations WHERE stream = ? ORDER BY id"  # noqa: S608
 _SELECT_STREAM = f"SELECT {_STREAM_COLUMNS} FROM streams WHERE root = ? AND path = ?"  # noqa: S608
 _SELECT_STREAM_BY_ID = f"SELECT {_STREAM_COLUMNS} FROM streams WHERE id = ?"  # noqa: S608
+_SELECT_STREAM_OF = f"""
+SELECT {_STREAM_COLUMNS} FROM streams WHERE id = (SELECT stream FROM generations WHERE id = ?)"""  # noqa: S608
 _SELECT_ALL_GENERATIONS = f"SELECT {_GENERATION_COLUMNS} FROM generations ORDER BY id"  # noqa: S608
 _SELECT_ALL_STREAMS = f"SELECT {_STREAM_COLUMNS} FROM streams ORDER BY id"  # noqa: S608
 _LEDGER = {
@@ -248,11 +250,10 @@ class Store:
             execute_many(_INSERT_REJECT, [reject_row(key, stream.session_id, reject) for reject in batch.rejects])
         before, after = batch.before, batch.after
         frame = segments.compress(batch.data)
-        first_seq = before.line_seq or before.seq + 1
         row = (
             key | before.offset,
             after.offset,
-            first_seq,
+            before.seq + 1,
             after.lines - before.lines,
             generation.chain,
             frame,
@@ -280,6 +281,14 @@ def read_streams(connection: apsw.Connection) -> list[Stream]:
     for number, *names, error in connection.execute(_SELECT_ALL_STREAMS):
         streams.append(Stream(number, *names, tuple(generations.get(number, ())), error))  # type: ignore[call-arg]
     return streams
+
+
+def read_stream_of(connection: apsw.Connection, generation: int) -> Stream | None:
+    """The stream that this generation is of, with all its generations; None when there is no such one."""
+    for number, *names, error in connection.execute(_SELECT_STREAM_OF, (generation,)):
+        rows = connection.execute(_SELECT_GENERATIONS, (number,))
+        return Stream(number, *names, tuple(map(_generation, rows)), error)  # type: ignore[call-arg]
+    return None
 
 
 def _generation(row: tuple[Any, ...]) -> Generation:

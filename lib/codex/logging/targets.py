@@ -1,0 +1,179 @@
+"""What there is to check: each life of each log's file, where its source is, and what a check found."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
+from typing import NamedTuple
+
+import apsw
+
+from codex.logging.errors import SourceError
+from codex.logging.events import Generation, Stream
+from codex.logging.ingest.sources import Facts, Location, facts_of, survey
+from codex.logging.store.connection import scalar
+from codex.logging.store.sqlite import read_stream_of, read_streams
+
+_TOMBSTONE = "SELECT length, chain FROM tombstones WHERE generation = ?"
+_TOMBSTONES = "SELECT generation, length, chain FROM tombstones"
+_STATE = 'SELECT "offset", how, superseded_by FROM generations WHERE id = ?'
+_NEXT_GENERATION = "SELECT min(id) FROM generations WHERE id > ?"
+_NEXT_OF = {
+    "events": "SELECT min(id) >> 40 FROM events WHERE id > ?",
+    "ingest_rejects": "SELECT min(id) >> 40 FROM ingest_rejects WHERE id > ?",
+    "segments": "SELECT min(id) >> 40 FROM segments WHERE id > ?",
+}
+_TRIES = 3  # it may be renamed between the look and the opening
+_FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW
+_FIRST_BYTES = 1 << 20
+_AT_HOME = frozenset({None, "rotated", "moved"})
+
+
+class Finding(NamedTuple):
+    """What is wrong, and where: bytes [offset, end) of a generation."""
+
+    session_id: str
+    generation: int
+    kind: str
+    offset: int
+    end: int
+    detail: str
+
+
+class Tombstone(NamedTuple):
+    """What is left of a purged generation: its length in bytes and its chain there."""
+
+    length: int
+    chain: bytes
+
+
+class Target(NamedTuple):
+    """A generation to check, as the ledger has it now; `live` is where its stream's live file is."""
+
+    session_id: str
+    generation: Generation
+    live: Location
+    at_home: bool
+    tombstone: Tombstone | None = None
+
+    @property
+    def length(self) -> int:
+        """Recorded bytes."""
+        return self.generation.cursor.offset
+
+    @property
+    def closed(self) -> int:
+        """Bytes that rows account for: all that are recorded, but for those of an open skip."""
+        cursor = self.generation.cursor
+        return cursor.skip_from if cursor.skip_from >= 0 else cursor.offset
+
+    @property
+    def ids(self) -> tuple[int, int]:
+        """The first and the last id that a row of this generation can have."""
+        low = self.generation.id << 40
+        return low, low | 0xFFFFFFFFFF
+
+    def source(self) -> Facts | None:
+        """The generation's file by now; None where it is gone. Raises SourceError."""
+        files = survey(self.live) if self.at_home else ()
+        return next((facts for _, facts in files if facts.identity == self.generation.identity), None)
+
+    def has_moved_on(self, connection: apsw.Connection) -> bool:
+        """Whether the ledger has changed since: more was committed, or the file begins another life."""
+        generation = self.generation
+        row = connection.execute(_STATE, (generation.id,)).fetchone()
+        return row != (self.length, generation.how, generation.superseded_by)
+
+    def finding(self, kind: str, offset: int, end: int, detail: str) -> Finding:
+        """A finding of this generation."""
+        return Finding(self.session_id, self.generation.id, kind, offset, end, detail)
+
+
+class SourceFile(AbstractContextManager["SourceFile"]):
+    """A generation's source, if it is still there; read without its lock, since what was ingested doesn't change.
+
+    A file that was cut, and holds no whole line since, is as good as gone: nothing in it can be ingested yet. Raises
+    SourceError where it can't be read.
+    """
+
+    def __init__(self, target: Target) -> None:
+        self._descriptor = -1
+        for _ in range(_TRIES):
+            facts = target.source()
+            if facts is None:
+                return
+            try:
+                self._descriptor = os.open(facts.location.path, _FLAGS)
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                raise SourceError(f"{facts.location.path}: {error.strerror}") from error
+            status = os.fstat(self._descriptor)
+            if facts_of(facts.location, status).identity == target.generation.identity:
+                break
+            self.close()
+        if self.is_there and status.st_size < target.length and b"\n" not in self.read(0, _FIRST_BYTES):
+            self.close()
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def is_there(self) -> bool:
+        """Whether there is a file."""
+        return self._descriptor >= 0
+
+    def read(self, offset: int, length: int) -> bytes:
+        """The bytes from `offset`, at most `length` of them; fewer only at the end of the file."""
+        pieces = []
+        try:
+            while length and (piece := os.pread(self._descriptor, length, offset)):
+                pieces.append(piece)
+                offset, length = offset + len(piece), length - len(piece)
+        except OSError as error:
+            raise SourceError(f"the source can't be read at {offset}: {error.strerror}") from error
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def close(self) -> None:
+        """Close the file."""
+        if self.is_there:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+
+def targets(connection: apsw.Connection, session_ids: Sequence[str] = ()) -> list[Target]:
+    """Every generation of the sessions (all sessions, when none is named), stream by stream, oldest first."""
+    stones = {number: Tombstone(*rest) for number, *rest in connection.execute(_TOMBSTONES)}
+    return [
+        _target(stream, generation, stones.get(generation.id))
+        for stream in read_streams(connection)
+        if not session_ids or stream.session_id in session_ids
+        for generation in stream.generations
+    ]
+
+
+def next_target(connection: apsw.Connection, after: int) -> Target | None:
+    """The first generation behind this number; None behind the last."""
+    number = scalar(connection, _NEXT_GENERATION, (after,))
+    stream = read_stream_of(connection, number) if number is not None else None
+    if stream is None:
+        return None
+    stone = connection.execute(_TOMBSTONE, (number,)).fetchone()
+    generation = next(generation for generation in stream.generations if generation.id == number)
+    return _target(stream, generation, Tombstone(*stone) if stone else None)
+
+
+def orphans(connection: apsw.Connection) -> Iterator[Finding]:
+    """Rows of generations that the ledger doesn't have."""
+    for name, query in _NEXT_OF.items():
+        number = scalar(connection, query, (-(1 << 63),))
+        while number is not None:
+            if scalar(connection, "SELECT 1 FROM generations WHERE id = ?", (number,)) is None:
+                yield Finding("", number, "ledger", 0, 0, f"there is a row of it in {name}, but not in generations")
+            number = scalar(connection, query, (number << 40 | 0xFFFFFFFFFF,))
+
+
+def _target(stream: Stream, generation: Generation, stone: Tombstone | None) -> Target:
+    at_home = generation.how in _AT_HOME and stream.at(generation.identity) is generation
+    return Target(stream.session_id, generation, Location(stream.root, stream.key, 0), at_home, stone)

@@ -1,0 +1,296 @@
+"""Whatever happens to a log's files and to the process that reads them, the record is what was written, life by life."""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+import shutil
+import tempfile
+from collections.abc import Callable
+from contextlib import ExitStack, closing
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from codex.logging.config import LINE_LIMIT
+from codex.logging.ingest.engine import Engine
+from codex.logging.ingest.reader import Limits
+from codex.logging.ingest.sources import Location
+from codex.logging.rebuild import rebuild
+from codex.logging.restore import restored
+from codex.logging.store.merge import merge
+from codex.logging.store.sqlite import Store, read_streams
+from codex.logging.verify import check, targets
+
+_OBJECTS = re.compile(rb'(\{"n":\d+,"message":"x*"\})+[ \t\r]*')
+_LIMITS = Limits(batch=300, line=LINE_LIMIT)
+_EVERYTHING = {
+    "events": "SELECT * FROM events ORDER BY id",
+    "rejects": "SELECT * FROM ingest_rejects ORDER BY id",
+    "chains": 'SELECT id, stream, "offset", seq, lines, line_seq, parts, skip_from, skip_reason, base_seq, chain, block,'
+    " head_length, head, marker, how, superseded_by FROM generations ORDER BY id",
+    "streams": "SELECT id, root, path, session_id, state FROM streams ORDER BY id",
+    "view": "SELECT * FROM session_events ORDER BY generation, seq, part",
+}
+
+
+class Life:
+    """One physical life of a log's file: all bytes that were written to it, and how many of them are recorded."""
+
+    def __init__(self, data: bytes = b"") -> None:
+        self.data = data
+        self.recorded = 0
+
+    @property
+    def is_due(self) -> bool:
+        """Whether the bytes that aren't recorded could be: a whole line, whole objects, or NULs."""
+        rest = self.data[self.recorded :]
+        return b"\n" in rest or rest.startswith(b"\0") or _OBJECTS.fullmatch(rest) is not None
+
+
+class World:
+    """The files `s.ndjson`, `.1`, …, their record, and the model: the life that each file has, and all lives in order.
+
+    Each action takes a random number generator. What it did is ingested right after it, unless `awake` is unset.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.root = folder / "sessions"
+        self.root.mkdir()
+        self.location = Location(str(self.root), "s.ndjson", 0)
+        self.database = folder / "s.db"
+        self.files: list[Life | None] = [None]
+        self.lives: list[Life] = []
+        self.lines = 0
+        self.awake = True
+        self.stack = ExitStack()
+        self.open()
+
+    def open(self) -> None:
+        """A process like any other, with nothing in memory yet."""
+        self.store = Store(str(self.database))
+        self.stack.callback(self.store.close)
+        self.engine = Engine(self.store, limits=_LIMITS)
+        self.engine.resume(str(self.root))
+
+    # -- what happens to the files
+
+    def append(self, choose: random.Random) -> None:
+        """Some whole lines of any kind."""
+        self._write(0, b"".join(self._line(choose) for _ in range(choose.randint(1, 8))))
+
+    def split(self, choose: random.Random) -> None:
+        """The first bytes of a line, whose rest a later append may seem to bring."""
+        line = self._line(choose)
+        self._write(0, line[: choose.randrange(1, len(line) + 1)])
+
+    def late(self, choose: random.Random) -> None:
+        """A writer that still has a rotated file open."""
+        numbers = [number for number, life in enumerate(self.files) if number and life]
+        if numbers:
+            self._write(choose.choice(numbers), self._line(choose))
+
+    def rotate(self, choose: random.Random) -> None:
+        """`.ndjson` becomes `.1`, `.1` becomes `.2`, and so on."""
+        if self.files[0] is not None:
+            self._shift(0)
+            self.files[0] = None
+            self._maybe_append(choose)
+
+    def copy_and_truncate(self, choose: random.Random) -> None:
+        """As logrotate's copytruncate does: the copy keeps the life, the live file begins another."""
+        if self.files[0] is not None and self.files[0].data:
+            self._shift(1)
+            shutil.copy(self._path(0), self._path(1))
+            os.truncate(self._path(0), 0)
+            self.files[1], self.files[0] = self.files[0], Life()
+            self._maybe_append(choose)
+
+    def truncate(self, choose: random.Random) -> None:
+        """Cut the live file to nothing, or behind one of its lines."""
+        life = self.files[0]
+        if life is None:
+            return
+        size = choose.choice([0, 0, *(place + 1 for place, byte in enumerate(life.data) if byte == 10)])
+        os.truncate(self._path(0), size)
+        if size >= life.recorded > 0:
+            life.data = life.data[:size]
+        else:
+            self._begin(life.data[:size])
+
+    def rewrite(self, choose: random.Random) -> None:
+        """Edit one byte right before the watermark, in place or by way of a new file."""
+        life = self.files[0]
+        if life is None or not life.recorded:
+            return
+        data = bytearray(life.data)
+        place = choose.randrange(max(0, life.recorded - 64), life.recorded)
+        data[place] = 0x41 if data[place] != 0x41 else 0x42
+        if b"\n" in data:
+            self._replace(bytes(data), in_place=choose.random() < 0.5)
+            self._begin(bytes(data))
+
+    def move(self, choose: random.Random) -> None:
+        """The same content in a new file, as a backup brings it back."""
+        if self.files[0] is not None:
+            self._replace(self.files[0].data, in_place=False)
+
+    def delete(self, choose: random.Random) -> None:
+        """Remove any of the files."""
+        number = choose.randrange(len(self.files))
+        if self.files[number] is not None:
+            self._path(number).unlink()
+            self._end(number)
+
+    # -- what happens to the record
+
+    def kill(self, choose: random.Random) -> None:
+        """Lose all that is in memory, after any batch; the database's log stays as it is."""
+        for _ in range(choose.randrange(3)):
+            self.engine.ingest(self.location, final=True)
+        self.open()
+        self.awake = True
+
+    def sleep(self, choose: random.Random) -> None:
+        """Nobody looks until the action after the next."""
+        self.awake = False
+
+    def merge(self, choose: random.Random) -> None:
+        """Merge small segments, some of them or all."""
+        for row in self.store.connection.execute("SELECT id FROM generations").fetchall():
+            while merge(self.store.connection, int(str(row[0]))) and choose.random() < 0.8:
+                pass
+
+    # -- what must hold
+
+    def ingest(self) -> None:
+        """Take all that is there, as after an event for each file."""
+        for number in range(len(self.files)):
+            while self.engine.ingest(self.location.rotated(number), final=True).more:
+                pass
+
+    def check(self) -> None:
+        """Verify is clean, and each generation gives back what was written to its file, but for an open tail."""
+        connection = self.store.connection
+        steps = [step for target in targets(connection) for step in check(connection, target, deep=True)]
+        assert [step for step in steps if not isinstance(step, int)] == []
+        generations = [generation for stream in read_streams(connection) for generation in stream.generations]
+        due = [life for life in self.lives if life.recorded or life.is_due]
+        assert len(generations) == len(due)
+        for generation, life in zip(generations, due, strict=True):
+            data = b"".join(restored(connection, [generation]))
+            assert life.data.startswith(data)
+            life.recorded = len(data)
+            assert not life.is_due
+
+    def check_rebuilt(self) -> None:
+        """A database built anew has the same events, rejects and chains."""
+        with closing(Store(f"{self.database}.new")) as new:
+            steps = list(rebuild(self.store.connection, new))
+            assert [step for step in steps if not isinstance(step, int)] == []
+            for name, query in _EVERYTHING.items():
+                assert list(new.connection.execute(query)) == list(self.store.connection.execute(query)), name
+
+    # -- the model
+
+    def _line(self, choose: random.Random) -> bytes:
+        self.lines += 1
+        text = f'{{"n":{self.lines},"message":"{"x" * int(2 ** choose.uniform(0, 9))}"}}'.encode()
+        odd = [text + text, text + b" \r", text[:-1], b"", b"\0\0\0" + text, b"\xff" + text, b"[1]", b" "]
+        return choose.choice([text] * len(odd) + odd) + b"\n"
+
+    def _maybe_append(self, choose: random.Random) -> None:
+        if choose.random() < 0.7:
+            self.append(choose)
+
+    def _write(self, number: int, data: bytes) -> None:
+        with self._path(number).open("ab", buffering=0) as log:
+            log.write(data)
+        life = self.files[number]
+        if life is None:
+            life = self.files[number] = Life()
+        if not life.data:
+            self.lives.append(life)
+        life.data += data
+
+    def _replace(self, data: bytes, *, in_place: bool) -> None:
+        written = self._path(0) if in_place else self.root / "another"
+        written.write_bytes(data)
+        os.replace(written, self._path(0))
+
+    def _shift(self, first: int) -> None:
+        for number in reversed(range(first, len(self.files))):
+            if self.files[number] is not None:
+                os.rename(self._path(number), self._path(number + 1))
+        self.files.insert(first, None)
+
+    def _begin(self, data: bytes) -> None:
+        """The live file's life is over, and another begins in its place."""
+        self._end(0)
+        self.files[0] = Life(data)
+        if data:
+            self.lives.append(self.files[0])
+
+    def _end(self, number: int) -> None:
+        """What nobody has read is gone with the file's life."""
+        life = self.files[number]
+        assert life is not None
+        life.data = life.data[: life.recorded]
+        self.files[number] = None
+
+    def _path(self, number: int) -> Path:
+        return Path(self.location.rotated(number).path)
+
+
+_ACTIONS = [
+    World.append,
+    World.append,
+    World.split,
+    World.late,
+    World.rotate,
+    World.copy_and_truncate,
+    World.truncate,
+    World.rewrite,
+    World.move,
+    World.delete,
+    World.kill,
+    World.sleep,
+    World.merge,
+]
+_SEQUENCES = st.lists(st.tuples(st.sampled_from(_ACTIONS), st.integers(0, 999)), min_size=1, max_size=20)
+
+
+def live_through(sequence: list[tuple[Callable[[World, random.Random], None], int]]) -> None:
+    """Do each action, and check the record after it."""
+    with tempfile.TemporaryDirectory() as folder:
+        world = World(Path(folder))
+        with world.stack:
+            for action, seed in sequence:
+                awake, world.awake = world.awake, True
+                action(world, random.Random(seed))
+                if awake and world.awake or action is World.kill:
+                    world.ingest()
+                    world.check()
+            world.ingest()
+            world.check()
+            world.check_rebuilt()
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
+@given(_SEQUENCES)
+def test_the_record_is_what_was_written(sequence: list[tuple[Callable[[World, random.Random], None], int]]) -> None:
+    """Through random appends, split lines, rotations, truncations, rewrites, merges and kills, 200 times."""
+    live_through(sequence)
+
+
+@pytest.mark.long
+@settings(max_examples=2000, deadline=None, suppress_health_check=list(HealthCheck))
+@given(_SEQUENCES)
+def test_the_record_is_what_was_written_in_the_long_run(
+    sequence: list[tuple[Callable[[World, random.Random], None], int]],
+) -> None:
+    """The same, 2,000 times."""
+    live_through(sequence)

@@ -23,6 +23,8 @@ def set_up(level: str) -> None:
     logging.captureWarnings(True)
     threading.excepthook = _tell_of_death
     logging.getLogger("watchdog").setLevel(max(logging.WARNING, logging.getLogger().level))
+    if level != "debug":
+        logging.getLogger("py.warnings").setLevel(logging.ERROR)  # Python's warnings are for programmers
 
 
 def _tell_of_death(death: threading.ExceptHookArgs) -> None:

@@ -199,10 +199,22 @@ class _Watch:
 
     def stop(self, *, wait: bool) -> None:
         """Stop it. Its threads are joined, which may hang: never on the loop's own time."""
-        ender = threading.Thread(target=self._observer.stop, name="watcher-end", daemon=True)
+        ender = threading.Thread(target=self._end, name="watcher-end", daemon=True)
         ender.start()
         if wait:
             ender.join(2.0)
+
+    def _end(self) -> None:
+        inotify: Any = getattr(self._observer, "_inotify_fd", None)
+        groups: list[Any] = [getattr(emitter, "_inotify", None) for emitter in self._observer.emitters]
+        try:
+            self._observer.stop()
+        except Exception as error:  # its books are in disorder when its reader has died: end what it left
+            log.debug("watchdog's own end failed: %r", error)
+            for group in filter(None, groups):
+                group._move_event_grouper.close()
+            self._observer.event_queue.put_nowait(BaseObserver.stop_event)
+            inotify.stop()
 
     def _hear_of_losses(self) -> None:
         """Have inotify's silent losses told: the queue's overflow, and folders that can't be watched."""

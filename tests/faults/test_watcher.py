@@ -110,8 +110,9 @@ def test_three_deaths_turn_to_polling_for_a_while(watched: Watched) -> None:
 
 
 @deadly
-def test_rebuilding_leaks_nothing(watched: Watched) -> None:
-    """Dead and living watchers that are replaced give back their descriptors and threads."""
+@pytest.mark.parametrize("disorder", [False, True])
+def test_rebuilding_leaks_nothing(watched: Watched, disorder: bool) -> None:
+    """Dead watchers that are replaced give back descriptors and threads, also where watchdog's own end fails."""
     threads, descriptors = Path("/proc/self/task"), Path("/proc/self/fd")
 
     def held() -> tuple[int, int]:
@@ -120,6 +121,11 @@ def test_rebuilding_leaks_nothing(watched: Watched) -> None:
     before = held()
     for _ in range(3):
         watched.kill()
+        watch = watched.watcher._watch
+        assert watch is not None
+        if disorder:
+            for emitter in watch._observer.emitters:
+                emitter._inotify._active_callbacks_by_path.clear()  # type: ignore[attr-defined]
         watched.watcher._rebuild(watched.now, str(watched.folder))
         watched.now += POLLING_SECONDS + 1
     wait_for(lambda: held() <= before, what="the old watchers to end")

@@ -47,10 +47,18 @@ def ends(path: Path) -> list[dict[str, object]]:
     return [record for record in records(path) if record["type"] == "session_end"]
 
 
+PRELUDE = """
+import os, signal, sys, time
+from codex.logging import *
+def idle():
+    while True: time.sleep(0.01)  # a long sleep would outlast a signal that came just before it began
+"""
+
+
 def program(source: str) -> subprocess.Popen[str]:
     """A Python program of its own, whose session is `s`."""
     return subprocess.Popen(
-        [sys.executable, "-c", "import os, signal, sys, time\nfrom codex.logging import *\n" + source],
+        [sys.executable, "-c", PRELUDE + source],
         env={**os.environ, "CODEX_SESSION_ID": "s"},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -284,7 +292,7 @@ with {manager}():
         child = os.fork()
         if not child:
             leave(7)
-            time.sleep(60)
+            idle()
         children.append(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 print(children)
 """
@@ -305,7 +313,7 @@ def terminated(source: str) -> tuple[int, str]:
 
 def test_sigterm_ends_the_session_and_the_process(folder: Path) -> None:
     """By the signal, as without us, and with its code in the record."""
-    code, said = terminated("with session():\n    print(1, flush=True); time.sleep(60)")
+    code, said = terminated("with session():\n    print(1, flush=True); idle()")
     assert (code, said) == (-signal.SIGTERM, "1\n")
     (end,) = ends(folder / "s.ndjson")
     assert end["exit_code"] == 143
@@ -313,7 +321,7 @@ def test_sigterm_ends_the_session_and_the_process(folder: Path) -> None:
 
 def test_sigterm_ends_sessions_in_sessions(folder: Path) -> None:
     """Each of them, the inner one first."""
-    source = "with session(), session(session_id='t'):\n    print(1, flush=True); time.sleep(60)"
+    source = "with session(), session(session_id='t'):\n    print(1, flush=True); idle()"
     assert terminated(source)[0] == -signal.SIGTERM
     assert [end["exit_code"] for name in "st" for end in ends(folder / f"{name}.ndjson")] == [143, 143]
 
@@ -323,7 +331,7 @@ def test_a_former_sigterm_handler_is_chained(folder: Path) -> None:
     source = """
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(7))
 with session(), session(session_id='t'):
-    print(1, flush=True); time.sleep(60)
+    print(1, flush=True); idle()
 """
     assert terminated(source) == (7, "1\n")
     assert [end["exit_code"] for name in "st" for end in ends(folder / f"{name}.ndjson")] == [7, 7]

@@ -1,0 +1,108 @@
+"""What went wrong, to learn from: statements and messages that tell of errors, failures and warnings."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import NamedTuple
+
+import click
+
+from codex.logging.events import iso_time
+from codex.logging.listing import print_json, time_option
+from codex.logging.reading import rows
+from codex.logging.rows import Row, Selection
+from codex.logging.terminal import db_option, json_option
+
+_WORDS = {
+    "error": re.compile(r"\b(errors?|exceptions?|traceback|panic(ked)?|fatal)\b|\w(Error|Exception)\b", re.IGNORECASE),
+    "failure": re.compile(r"\b(fail(s|ed|ing|ures?)?|abort(ed|s)?|crash(ed|es)?|timed out|timeouts?)\b", re.IGNORECASE),
+    "warning": re.compile(r"\bwarn(s|ed|ings?)?\b", re.IGNORECASE),
+}
+_NONE = re.compile(
+    r"\b(no|0|zero|without( any)?) +(errors?|failures?|warnings?|exceptions?)\b|\b0 failed\b", re.IGNORECASE
+)
+_SHOWN = 240
+
+
+class Lesson(NamedTuple):
+    """A row that tells of trouble: which kind, and the line that says so."""
+
+    row: Row
+    kind: str
+    line: str
+
+    def as_dict(self) -> dict[str, object]:
+        """For JSON."""
+        return {**self.row.as_dict(show_meta=True), "kind": self.kind, "line": self.line}
+
+    def as_text(self) -> str:
+        """One line."""
+        return f"{iso_time(self.row.ts)} [{self.row.session_id}] {self.row.seq} {self.kind}: {self.line[:_SHOWN]}"
+
+
+def trouble(role: str | None, message: str | None, meta: str | None) -> tuple[str, str] | None:
+    """The kind of trouble that a row tells of, and the line that says so; None when it tells of none.
+
+    A line that only says that there was none ("0 errors") doesn't count.
+    """
+    for line in _texts(message, meta):
+        told = _NONE.sub("", line)
+        for kind, words in _WORDS.items():
+            if words.search(told):
+                return kind, line.strip()
+    if role == "WARN":
+        return "warning", (message or "").strip().partition("\n")[0]
+    return None
+
+
+def _texts(message: str | None, meta: str | None) -> list[str]:
+    lines = str(message or "").splitlines()
+    record = _record(meta)
+    if record.get("type") == "action":
+        lines = [f"{record.get('action')}: {line}" for line in str(record.get("statement") or "").splitlines()]
+    elif record.get("type") == "session_end":
+        code, error = record.get("exit_code"), record.get("error")
+        said = str(error or record.get("summary") or "")
+        lines = [f"session ended with an error: {error}" if error else said] if error or not code else []
+        lines += [f"session failed with exit code {code}: {said}"] if code and not error else []
+    return lines
+
+
+def _record(meta: str | None) -> dict[str, object]:
+    if not meta or '"type"' not in meta:
+        return {}
+    try:
+        record = json.loads(meta)
+    except (ValueError, RecursionError):
+        return {}
+    return record if isinstance(record, dict) else {}
+
+
+@click.command("errors", epilog="\b\nExamples:\n  codex-logs errors\n  codex-logs errors --session-id demo --json")
+@click.option("--session-id", metavar="ID", help="Only this session.")
+@click.option("--after", callback=time_option, metavar="TIME", help="From this time on: ISO 8601 or epoch seconds.")
+@click.option(
+    "--before", callback=time_option, metavar="TIME", help="Up to this time. Times without an offset are UTC."
+)
+@click.option("--tail", type=click.IntRange(min=0), metavar="N", help="Only the latest N.")
+@db_option
+@json_option
+def command(
+    session_id: str | None, after: float | None, before: float | None, tail: int | None, db: str | None, as_json: bool
+) -> int:
+    """List what tells of errors, failures and warnings: statements of actions, messages, ends of sessions."""
+    selection = Selection(
+        session_id,
+        after=after,
+        before=before,
+        tail=tail,
+        keep=lambda role, level, message, meta: trouble(role, message, meta) is not None,
+    )
+    found = (Lesson(row, *told) for row in rows(db, selection) if (told := trouble(row.role, row.message, row.meta)))
+    if as_json:
+        print_json(lesson.as_dict() for lesson in found)
+    else:
+        for lesson in found:
+            click.echo(lesson.as_text())
+    return 0

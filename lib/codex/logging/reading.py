@@ -1,0 +1,213 @@
+"""What a reader opens: the database with what is pending in it; where there is none, the log files themselves.
+
+A reader never makes a database. Files are read by way of one in a temporary folder, filled by the same engine, so that
+there is one answer to what a line means.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager, suppress
+from typing import NamedTuple
+
+import apsw
+import msgspec
+
+from codex.logging import config
+from codex.logging.errors import CodexLoggingError, DatabaseMissingError, SourceError
+from codex.logging.events import Stream
+from codex.logging.import_ndjson import LOCK_SECONDS, import_stream
+from codex.logging.ingest.engine import Engine
+from codex.logging.ingest.sources import Facts, Location, scan, survey
+from codex.logging.restore import session_streams
+from codex.logging.rows import Row, Selection, select_rows
+from codex.logging.store.connection import has_relation, immediate, open_reader, translated
+from codex.logging.store.record import Record
+from codex.logging.store.sqlite import Store, read_streams
+from codex.logging.writer import warn
+
+Path = str | os.PathLike[str]
+_KNOWN = ("streams", "session_events", "logs", "codex_actions", "codex_log")
+_BY_RECORD = (
+    "CREATE TABLE by_record AS SELECT * FROM session_events",
+    "DROP VIEW session_events",
+    "CREATE VIEW session_events AS SELECT * FROM by_record",
+)
+_SPANS = 'SELECT rowid, generation, "offset", length FROM by_record ORDER BY rowid'
+_SET_SESSION = "UPDATE by_record SET session_id = ? WHERE rowid = ?"
+
+
+class Opened(NamedTuple):
+    """A database to read, and the name to call it by. In a `single` log the records themselves say their session."""
+
+    connection: apsw.Connection
+    path: str
+    single: bool = False
+
+    def streams(self, session_id: str) -> list[Stream]:
+        """The streams that may hold lines of the session. Raises CodexLoggingError where there is no such session."""
+        if self.single and self.has_rows(session_id):
+            return read_streams(self.connection)
+        return session_streams(self.connection, session_id)
+
+    def has_rows(self, session_id: str) -> bool:
+        """Whether any event is the session's."""
+        query = "SELECT 1 FROM session_events WHERE session_id = ? LIMIT 1"
+        return self.connection.execute(query, (session_id,)).fetchone() is not None
+
+
+@contextmanager
+def reading(db: Path | None = None, session_id: str | None = None) -> Iterator[Opened]:
+    """Open what `db`, else the environment, names, with what is pending (of one session, when it is given).
+
+    A name that ends in `.ndjson` is a log, read directly. Where the resolved database isn't there, or holds nothing
+    of a log yet, the files of the log folder are read. Raises DatabaseMissingError when there is nothing to read.
+    """
+    log = config.single_log(db)
+    if log is not None:
+        with _single(log) as connection:
+            yield Opened(connection, log, single=True)
+        return
+    database = config.resolve_database(db)
+    resolved = database == config.resolve_database()
+    if resolved and not _holds_logs(database):
+        files = log_files(config.resolve_log_dir(), session_id)
+        if files:
+            with _ingested(files) as store:
+                yield Opened(store.connection, database)
+            return
+    if resolved:
+        catch_up(database, session_id)
+    with closing(open_reader(database)) as connection:
+        yield Opened(connection, database)
+
+
+def rows(db: Path | None, selection: Selection, table: str | None = None) -> Iterator[Row]:
+    """The selected rows, with what was pending. Raises DatabaseMissingError, DatabaseError."""
+    with reading(db, selection.session_id) as opened, translated(opened.path):
+        yield from select_rows(opened.connection, opened.path, selection, table)
+
+
+def catch_up(database: str, session_id: str | None = None) -> None:
+    """Import what is pending, when this is the database that the log folder feeds; nothing with TEST_MODE=1.
+
+    What can't be imported now is warned of: a reader shows what is there.
+    """
+    if config.test_mode() or database != config.resolve_database() or not _holds_logs(database):
+        return
+    log_dir = config.resolve_log_dir()
+    files = log_files(log_dir, session_id)
+    if not files:
+        return
+    try:
+        with closing(Store(database)) as store:
+            engine = Engine(store, lock_seconds=LOCK_SECONDS)
+            if len(files) > 1:
+                engine.resume(log_dir)
+            _import(engine, [facts for facts in files if not engine.is_settled(facts)])
+    except CodexLoggingError as error:
+        warn(f"what is pending was not imported: {error}")
+
+
+def log_files(log_dir: str, session_id: str | None) -> list[Facts]:
+    """The log files under the folder, rotated ones too: all, or those of one session."""
+    if session_id is not None and os.sep not in session_id and "\0" not in session_id:
+        with suppress(SourceError):  # too long for a name, for one
+            direct = survey(Location(log_dir, f"{session_id}.ndjson", 0))
+            if direct:
+                return [facts for _, facts in direct]
+    return [
+        found.facts
+        for found in scan(log_dir)
+        if found.facts is not None and session_id in (None, found.location.session_id)
+    ]
+
+
+def _import(engine: Engine, files: Iterable[Facts]) -> None:
+    """Import the streams that have these files, by name."""
+    for location in sorted({_as_known(engine.store, facts).rotated(0) for facts in files}):
+        result = import_stream(engine, location)
+        if result.error is not None:
+            warn(f"what is pending was not imported: {result.error}")
+
+
+def _as_known(store: Store, facts: Facts) -> Location:
+    """Where the ledger has this very file: a daemon may watch it from another folder, or through a link."""
+    for stream in store.streams_by_identity(facts.identity):
+        for place, there in survey(Location(stream.root, stream.key, 0)):
+            same = os.path.realpath(place.path) == os.path.realpath(facts.location.path)
+            if same and there.identity == facts.identity:
+                return place
+    return facts.location
+
+
+def _holds_logs(database: str) -> bool:
+    """Whether the file is there, and has any table of ours or the forerunners'."""
+    if not os.path.exists(database):
+        return False
+    with closing(open_reader(database)) as connection, translated(database):
+        return any(has_relation(connection, name) for name in _KNOWN)
+
+
+@contextmanager
+def _ingested(files: Iterable[Facts]) -> Iterator[Store]:
+    """A database of these files alone, gone with the block."""
+    with (
+        tempfile.TemporaryDirectory(prefix="codex-logs-") as folder,
+        closing(Store(os.path.join(folder, "session_logs.db"))) as store,
+    ):
+        _import(Engine(store, lock_seconds=LOCK_SECONDS), files)
+        yield store
+
+
+@contextmanager
+def _single(log: str) -> Iterator[apsw.Connection]:
+    folder, name = os.path.split(os.path.realpath(log))
+    files = [facts for _, facts in survey(Location(folder, name, 0))]
+    if not files:
+        raise DatabaseMissingError(
+            f"there is no log at {log}", hint="Write to it first, or name another one with --db."
+        )
+    with _ingested(files) as store:
+        with translated(store.path):
+            _tell_sessions_apart(store.connection)
+        yield store.connection
+
+
+def _tell_sessions_apart(connection: apsw.Connection) -> None:
+    """Let each event be of the session that its record names, where it names one, and not of the file's."""
+    with immediate(connection):
+        for statement in _BY_RECORD:
+            connection.execute(statement)
+        connection.executemany(_SET_SESSION, list(_named_sessions(connection)))
+        connection.execute("CREATE INDEX by_record_session ON by_record (session_id)")
+
+
+def _named_sessions(connection: apsw.Connection) -> Iterator[tuple[str, int]]:
+    records: dict[int, Record] = {}
+    for number, generation, offset, length in connection.execute(_SPANS):
+        record = records.setdefault(generation, Record(connection, generation))
+        named = _session_of(record.read(offset, length))
+        if named:
+            yield named, number
+
+
+class _Named(msgspec.Struct):
+    session_id: object = None
+
+
+_NAMED = msgspec.json.Decoder(_Named)
+
+
+def _session_of(raw: bytes) -> str | None:
+    try:
+        named = _NAMED.decode(raw).session_id
+    except msgspec.MsgspecError:  # it holds half a surrogate pair, which the standard library's decoder takes
+        try:
+            named = json.loads(raw).get("session_id")
+        except (ValueError, RecursionError):
+            return None
+    return named.encode(errors="replace").decode() if isinstance(named, str) else None

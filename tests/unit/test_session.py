@@ -49,7 +49,7 @@ def ends(path: Path) -> list[dict[str, object]]:
 
 PRELUDE = """
 import os, signal, sys, time
-from codex.logging import *
+from codex.logging import SessionLogger, session
 def idle():
     while True: time.sleep(0.01)  # a long sleep would outlast a signal that came just before it began
 """

@@ -361,6 +361,7 @@ def test_parent_and_child_append_at_once(log: Path, monkeypatch: pytest.MonkeyPa
     assert sorted(numbers(log)) == list(range(-1, 1000))
 
 
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_a_fork_in_the_middle_of_another_threads_append(log: Path) -> None:
     """The child doesn't wait for a thread that it hasn't got."""
     with Appender(log) as appender:

@@ -1,0 +1,173 @@
+"""The database under fire: full, locked, forbidden, deleted, replaced. No row is lost, and no restart is needed."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import apsw
+import pytest
+
+from tests.commands import UNPRIVILEGED
+from tests.daemon import Daemon, wait_for
+from tests.faults.conftest import Sessions
+
+
+@contextmanager
+def locked(database: Path) -> Iterator[None]:
+    """Another program holds the database for itself."""
+    with closing(apsw.Connection(str(database))) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        yield
+        other.execute("ROLLBACK")
+
+
+@pytest.mark.parametrize("seconds", [3, pytest.param(60, marks=pytest.mark.long)])
+def test_a_locked_database_delays_and_loses_nothing(daemon: Daemon, sessions: Sessions, seconds: float) -> None:
+    """Locked by another program for some time: it says so once, and goes on by itself when it is let go."""
+    daemon.start()
+    sessions.append("s", "before")
+    sessions.arrive()
+    with locked(daemon.database):
+        began = time.monotonic()
+        while time.monotonic() - began < seconds:
+            sessions.append("s", *range(100))
+            daemon.status()
+        assert daemon.status()["lag"] > 0
+    sessions.arrive(7)
+    assert [record["level"] for record in daemon.told("stalled")] == ["error"]
+    assert len(daemon.told("takes rows again")) == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_it_while_the_database_is_locked(daemon: Daemon, sessions: Sessions, number: int) -> None:
+    """SIGTERM during a stall: it ends within three seconds, with 0; the next start has all."""
+    daemon.start()
+    with locked(daemon.database):
+        sessions.append("s", "one")
+        wait_for(lambda: daemon.told("stalled"))
+        began = time.monotonic()
+        assert daemon.stop(number=number) == 0
+        assert time.monotonic() - began < 3
+    daemon.start()
+    sessions.arrive()
+
+
+@pytest.fixture
+def small_disk(daemon: Daemon) -> Iterator[Path]:
+    """A file system of 32 MB with the daemon's database on it."""
+    folder = daemon.database.parent / "disk"
+    folder.mkdir()
+    made = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=32m", "tmpfs", str(folder)], capture_output=True)
+    if made.returncode:
+        pytest.skip("may not mount here")
+    daemon.log = folder.parent / "daemon.log"
+    daemon.database = folder / "rows.db"
+    yield folder
+    daemon.kill()
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def test_a_full_disk_delays_and_loses_nothing(daemon: Daemon, sessions: Sessions, small_disk: Path) -> None:
+    """No space for the database: it says so, keeps on trying, and takes all once there is room."""
+    daemon.start()
+    sessions.append("s", "before")
+    sessions.arrive()
+    ballast = small_disk / "ballast"
+    ballast.write_bytes(bytes(shutil.disk_usage(small_disk).free))
+    for number in range(50):
+        sessions.append(f"s{number}", *range(number))
+    wait_for(lambda: daemon.told("stalled"))
+    assert "full" in str(daemon.told("stalled")[0])
+    assert daemon.status()["lag"] > 0
+    ballast.unlink()
+    sessions.arrive(10)
+    assert daemon.scalar("PRAGMA integrity_check") == "ok"
+    assert daemon.stop() == 0
+
+
+def test_a_folder_that_may_not_be_written_is_refused(daemon: Daemon, tmp_path: Path) -> None:
+    """A database that can't be made: exit code 1, with the reason and what to do."""
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o500)
+    daemon.log, daemon.database = tmp_path / "daemon.log", closed / "rows.db"
+    daemon.start(under=UNPRIVILEGED.split(), ready=False)
+    assert daemon.process is not None
+    assert daemon.process.wait(10) == 1
+    assert "Permission denied" in daemon.log.read_text("utf-8")
+    assert "hint: " in daemon.log.read_text("utf-8")
+
+
+def delete(database: Path) -> None:
+    database.unlink()
+
+
+def delete_with_its_log(database: Path) -> None:
+    for name in ("", "-wal", "-shm"):
+        Path(f"{database}{name}").unlink()
+
+
+def delete_folder(database: Path) -> None:
+    shutil.rmtree(database.parent)
+
+
+def replace_by_older(database: Path) -> None:
+    (database.parent / "older.db").rename(database)
+
+
+def replace_by_empty(database: Path) -> None:
+    (database.parent / "empty.db").touch()
+    (database.parent / "empty.db").rename(database)
+
+
+def wait_until_begun_anew(daemon: Daemon) -> None:
+    wait_for(lambda: daemon.told("deleted or replaced"), 5)
+    wait_for(daemon.database.exists)
+    wait_for(lambda: daemon.scalar("SELECT 1 FROM sqlite_schema WHERE name = 'events'"))
+
+
+@pytest.mark.parametrize(
+    "lose", [delete, delete_with_its_log, delete_folder, replace_by_older, replace_by_empty], ids=lambda f: f.__name__
+)
+def test_a_lost_database_is_begun_anew(
+    daemon: Daemon, sessions: Sessions, tmp_path: Path, lose: Callable[[Path], None]
+) -> None:
+    """Deleted or replaced while it runs: within a few seconds all rows are in the file at the path."""
+    folder = tmp_path / "db"
+    folder.mkdir()
+    daemon.log, daemon.database = tmp_path / "daemon.log", folder / "rows.db"
+    daemon.start()
+    sessions.append("s", *range(100))
+    sessions.arrive()
+    with closing(apsw.Connection(str(daemon.database))) as source:
+        source.execute("VACUUM INTO ?", (str(folder / "older.db"),))
+    sessions.append("s", *range(100, 200))
+    sessions.append("t", "one")
+    sessions.arrive()
+    lose(daemon.database)
+    wait_until_begun_anew(daemon)
+    sessions.append("t", "two")
+    sessions.arrive()
+    assert daemon.scalar("PRAGMA integrity_check") == "ok"
+    status = daemon.status()
+    assert daemon.process is not None
+    assert (status["pid"], status["watcher"], status["lag"]) == (daemon.process.pid, "events", 0)
+
+
+def test_a_database_that_moved_keeps_its_rows(daemon: Daemon, sessions: Sessions) -> None:
+    """Renamed while it runs: the file under the new name is whole, without the log it left behind."""
+    daemon.start()
+    sessions.append("s", *range(100))
+    sessions.arrive()
+    moved = daemon.database.rename(daemon.database.with_name("moved.db"))
+    wait_until_begun_anew(daemon)
+    sessions.arrive()
+    daemon.stop()
+    with closing(apsw.Connection(str(moved))) as kept:
+        assert kept.execute("SELECT count(*) FROM events").fetchone() == (100,)
+        assert kept.pragma("integrity_check") == "ok"

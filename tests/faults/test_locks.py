@@ -1,0 +1,114 @@
+"""Locks of others: dead holders, stopped holders, and two daemons."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.daemon import Daemon, wait_for
+from tests.faults.conftest import Sessions
+
+HOLDER = """
+import fcntl, sys
+log = open(sys.argv[1], "ab")
+fcntl.flock(log, fcntl.LOCK_EX)
+print("held", flush=True)
+sys.stdin.read()
+"""
+Hold = Callable[[Path], "subprocess.Popen[bytes]"]
+
+
+@pytest.fixture
+def hold() -> Iterator[Hold]:
+    """Starts a process that holds a file's lock until it is killed."""
+    holders: list[subprocess.Popen[bytes]] = []
+
+    def start(path: Path) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-c", HOLDER, str(path)]
+        holder = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        holders.append(holder)
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == b"held\n"
+        return holder
+
+    yield start
+    for holder in holders:
+        holder.kill()
+        holder.communicate()
+
+
+def test_a_second_daemon_names_the_first(daemon: Daemon, sessions: Sessions) -> None:
+    """Two daemons on one database: the second exits with 3 and the first one's pid; the first goes on."""
+    daemon.start()
+    assert daemon.process is not None
+    second = Daemon(daemon.log_dir, daemon.database)
+    second.log = daemon.log.with_name("second.log")
+    second.start(ready=False)
+    assert second.process is not None
+    assert second.process.wait(10) == 3
+    assert f"a daemon already serves {daemon.database}: pid {daemon.process.pid}" in second.log.read_text("utf-8")
+    sessions.append("s", "one")
+    sessions.arrive(5)
+    daemon.kill()
+    second.start()
+    sessions.append("s", "two")
+    sessions.arrive(5)
+    assert second.stop() == 0
+
+
+def test_a_dead_holder_holds_nothing(daemon: Daemon, sessions: Sessions, hold: Hold) -> None:
+    """A process that is killed with a log's lock in hand: its file flows again within two seconds."""
+    holder = hold(sessions.append("s", "one"))
+    daemon.start()
+    wait_for(lambda: daemon.told("can't read now"))
+    holder.kill()
+    sessions.arrive(2)
+
+
+def test_a_stopped_holder_holds_up_only_its_file(daemon: Daemon, sessions: Sessions, hold: Hold) -> None:
+    """A lock held by a SIGSTOPped process: others flow fast, status tells lag and reason, then all flows."""
+    log = sessions.append("held", "one")
+    holder = hold(log)
+    holder.send_signal(signal.SIGSTOP)
+    daemon.start()
+    wait_for(lambda: daemon.told("can't read now"))
+    held = sessions.written.pop("held")
+    for number in range(20):
+        os.utime(log)  # its events must not cost the others the wait for its lock
+        sessions.append("free", number)
+        assert sessions.arrive(5) < 0.5
+    streams = {stream["session_id"]: stream for stream in daemon.status()["streams"]}
+    assert streams["held"]["lag"] == log.stat().st_size
+    assert "locked by another process" in streams["held"]["error"]
+    assert (streams["free"]["lag"], streams["free"]["error"]) == (0, None)
+    sessions.written["held"] = held
+    holder.send_signal(signal.SIGCONT)
+    holder.kill()
+    sessions.arrive(3)
+    wait_for(lambda: not any(stream["error"] for stream in daemon.status()["streams"]))
+
+
+def test_a_busy_locked_file_costs_the_others_nothing(daemon: Daemon, sessions: Sessions) -> None:
+    """A file that is written all the time by one who never lets its lock go: the daemon idles between tries."""
+    log = sessions.append("held", "one")
+    daemon.start()
+    sessions.arrive()
+    assert daemon.process is not None
+    with log.open("ab", buffering=0) as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        before = daemon.log.stat().st_size
+        for number in range(3000):
+            file.write(b'{"message":"%d"}\n' % number)
+            sessions.written["held"].append(str(number))
+        sessions.append("free", "one")
+        wait_for(lambda: daemon.rows("free"), 0.5)
+        wait_for(lambda: daemon.log.stat().st_size > before, 5)
+    sessions.arrive(3)
+    assert len(daemon.told("can't read now")) == 1

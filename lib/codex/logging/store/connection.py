@@ -17,7 +17,6 @@ from codex.logging.store import legacy
 APPLICATION_ID = 0x43445831  # "CDX1"
 BUSY_MILLISECONDS = 5000
 _TABLES = ("streams", "generations", "events", "segments", "meta", "ingest_rejects", "tombstones", "hook_runs")
-_VIEWS = ("session_events", "session_ingest_watermark", "codex_actions", "codex_log")
 
 
 def open_writer(path: str, *, wait_milliseconds: int = BUSY_MILLISECONDS) -> apsw.Connection:
@@ -109,18 +108,18 @@ _HINTS: dict[type[apsw.Error], str] = {
 def migrate(connection: apsw.Connection, path: str) -> None:
     """Take each numbered step that the file lacks, all in one transaction; a forerunner's file is upgraded in it."""
     steps = migrations()
-    if connection.pragma("user_version") == len(steps):
+    if (connection.pragma("application_id"), connection.pragma("user_version")) == (APPLICATION_ID, len(steps)):
         return
     with immediate(connection):
+        if connection.pragma("application_id") != APPLICATION_ID:
+            _refuse_others(connection, path)
+            connection.pragma("application_id", APPLICATION_ID)
         version = connection.pragma("user_version")
         if version > len(steps):
             raise DatabaseError(
                 f"{path} was made by a newer version (schema {version}, this program knows {len(steps)})",
                 hint="Upgrade codex-ingestd, or choose another --db.",
             )
-        if version == 0:
-            _refuse_foreign_tables(connection, path)
-            connection.pragma("application_id", APPLICATION_ID)
         legacy.set_aside(connection, path)
         for number, sql in enumerate(steps[version:], version + 1):
             connection.execute(sql)
@@ -135,9 +134,12 @@ def migrations() -> list[str]:
     return [(folder / step).read_text(encoding="utf-8") for step in steps]
 
 
-def _refuse_foreign_tables(connection: apsw.Connection, path: str) -> None:
-    query = "SELECT 1 FROM sqlite_schema WHERE name = ? AND (type = 'view' OR type = 'table' AND ?)"
-    taken = [name for name in (*_TABLES, *_VIEWS) if scalar(connection, query, (name, name in _TABLES))]
+def _refuse_others(connection: apsw.Connection, path: str) -> None:
+    if connection.pragma("application_id") or connection.pragma("user_version"):
+        raise DatabaseError(f"{path} is another program's database", hint="Choose another --db.")
+    names = {"table": [*_TABLES, *(f"legacy_{name}" for name in legacy.NAMES)], "view": [*_TABLES, *legacy.NAMES]}
+    query = "SELECT 1 FROM sqlite_schema WHERE type = ? AND name = ?"
+    taken = [name for kind in names for name in names[kind] if scalar(connection, query, (kind, name))]
     if taken:
         raise DatabaseError(
             f"{path} already holds a table or view named {taken[0]} that this program didn't make",

@@ -34,6 +34,7 @@ _COLUMNS: dict[str, tuple[set[str], dict[str, str]]] = {
     ),
     "codex_log": ({"session_id", "event"}, {"ts": "TEXT", "summary": "TEXT"}),
 }
+NAMES = tuple(_COLUMNS)
 # What is added: `ts` as epoch seconds; a number that is the row's alone in its session; whether a line is the same;
 # the line it stands behind.
 _ADDED = {
@@ -101,14 +102,14 @@ def set_aside(connection: apsw.Connection, path: str) -> None:
     Raises DatabaseError for a table of such a name that is no forerunner's.
     """
     schema = _schema(connection)
-    old = [name for name in _COLUMNS if schema.get(name, ("", ""))[0] == "table"]
+    old = [name for name in NAMES if name in schema and schema[name][0] == "table"]
     if not old:
         return
     # Views and triggers of others that read a renamed table go on reading its name, which our view will have.
     connection.pragma("legacy_alter_table", True)
     try:
         for name in old:
-            if f"legacy_{name}" in schema or not _COLUMNS[name][0] <= set(_columns(connection, name)):
+            if not _COLUMNS[name][0] <= set(_columns(connection, name)):
                 raise DatabaseError(
                     f"{path} already holds a table named {name} that neither this program nor a forerunner made",
                     hint="Choose another --db.",
@@ -116,7 +117,7 @@ def set_aside(connection: apsw.Connection, path: str) -> None:
             _rename(connection, name)
     finally:
         connection.pragma("legacy_alter_table", False)
-    connection.create_scalar_function("epoch_seconds", _epoch, 1, deterministic=True)
+    connection.create_scalar_function("epoch_seconds", _epoch, 1, deterministic=True)  # type: ignore[arg-type]
     for name in sorted(_ADDED.keys() & old):
         connection.execute(f"UPDATE legacy_{name} SET epoch = epoch_seconds(ts)")  # noqa: S608
     if "session_events" in old:
@@ -125,7 +126,7 @@ def set_aside(connection: apsw.Connection, path: str) -> None:
 
 def show(connection: apsw.Connection) -> None:
     """Have the views of an upgraded database show the old rows; nothing changes where they do, or there are none."""
-    if not any(f"legacy_{name}" in _schema(connection) for name in _COLUMNS):
+    if not any(f"legacy_{name}" in _schema(connection) for name in NAMES):
         return
     sql = resources.files(__package__) / "schema" / "legacy.sql"
     connection.execute(sql.read_text(encoding="utf-8"))

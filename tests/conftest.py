@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from codex.logging import config
 from codex.logging.store.sqlite import Store
 from tests.daemon import Daemon
 
@@ -40,9 +41,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.fixture(autouse=True)
 def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    """None of the product's variables are set."""
+    """None of the product's variables are set, and no relative path was used yet."""
     for name in _VARIABLES:
         monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(config, "_first_seen", {})
     return monkeypatch
 
 

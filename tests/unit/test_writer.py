@@ -22,7 +22,7 @@ from types import FrameType
 import pytest
 
 from codex.logging import Appender, SessionLogger, append_ndjson, log_event, session
-from codex.logging.writer import encode
+from codex.logging.encoding import encode
 from tests.daemon import wait_for
 
 Append = Callable[[dict[str, object]], None]

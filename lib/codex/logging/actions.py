@@ -10,8 +10,9 @@ from types import TracebackType
 from typing import Any
 
 from codex.logging import config
+from codex.logging.encoding import text_of
 from codex.logging.session import Path, end_session, exit_code_of, get_session_id, log_path, now, start_session
-from codex.logging.writer import append_ndjson, text_of, warn
+from codex.logging.writer import append_ndjson, warn
 
 Metadata = str | Mapping[str, object] | Sequence[object] | None
 SUMMARY = "session complete"

@@ -14,7 +14,8 @@ from datetime import UTC, datetime
 from types import FrameType, TracebackType
 
 from codex.logging import config
-from codex.logging.writer import Appender, append_ndjson, text_of, warn
+from codex.logging.encoding import text_of
+from codex.logging.writer import Appender, append_ndjson, warn
 
 ROLES = frozenset({"system", "user", "assistant", "tool", "INFO", "WARN"})
 Path = str | os.PathLike[str]

@@ -22,7 +22,6 @@ from codex.logging.store.sqlite import Store
 from codex.logging.writer import warn
 
 COPY_NAME = "codex_session_logs.db"
-FULL_CHECK_BYTES = 1 << 30
 WAIT_SECONDS = 60.0
 Path = str | os.PathLike[str]
 
@@ -141,10 +140,9 @@ def _copy(database: str, part: str) -> None:
 
 
 def _check(part: str, database: str) -> None:
-    """Raise DatabaseError for a damaged copy. Above 1 GiB indices are not compared with their tables."""
-    check = "integrity_check" if os.path.getsize(part) <= FULL_CHECK_BYTES else "quick_check"
+    """Raise DatabaseError for a damaged copy."""
     with closing(apsw.Connection(part, flags=apsw.SQLITE_OPEN_READONLY)) as copy:
-        findings = [str(row[0]) for row in copy.execute(f"PRAGMA {check}(3)")]
+        findings = [str(row[0]) for row in copy.execute("PRAGMA integrity_check(3)")]
     if findings != ["ok"]:
         raise DatabaseError(
             f"{database} is damaged: {'; '.join(findings)}",

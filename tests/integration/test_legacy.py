@@ -133,24 +133,30 @@ def test_imported_rows_are_not_doubled(database: Path, log_dir: Path) -> None:
 def test_rows_that_only_sqlite_has_stay_in_view(database: Path, log_dir: Path) -> None:
     """Messages that never stood in NDJSON are shown once, at their place in time, under keys that no line has."""
     lines = [(100.0, "system", "session_start"), (105.5, "user", "both"), (110.0, "system", "session_end")]
-    only = [(100.0004, "system", "session_start"), (99.0, "INFO", "before"), (102.0, "user", "hello")]
-    only += [(103.0, "assistant", "hi"), (105.0, "user", "both"), (104.0, "user", "both"), (111.0, "WARN", "after")]
-    rows = [("s", *row, None, None) for row in only] + [("s", 105.5, "user", "both", 2, '{"old":1}')]
+    both = [(100.0004, "system", "session_start"), (105.0, "user", "both"), (105.5, "user", "both")]
+    only = [(99.0, "INFO", "before"), (102.0, "user", "hello"), (103.0, "assistant", "hi"), (104.0, "user", "both")]
+    only += [(105.5, "tool", "both"), (110.0, "WARN", "last"), (111.0, "WARN", "after")]
+    rows = [("s", *row, None, None) for row in only + both]
     sql(database, EVENTS, UNIQUE, "INSERT INTO session_events VALUES (?, ?, ?, ?, ?, ?)", rows=rows)
     write(log_dir, *lines[:1])
     import_all(log_dir, database)
     write(log_dir, *lines[1:])
     import_all(log_dir, database)
     shown = sql(database, SHOWN)
-    assert [(seq, message) for seq, _, _, _, message, _ in shown] == [
-        (0, "before"), (1, "session_start"), (1, "hello"), (1, "hi"), (1, "both"), (2, "both"),
-        (3, "session_end"), (3, "after"),
-    ]  # fmt: skip
+    assert [(seq, min(int(str(part)), 256), ts, role) for seq, part, ts, role, _, _ in shown] == [
+        (0, 256, 99.0, "INFO"),
+        (1, 0, 100.0, "system"),
+        (1, 256, 102.0, "user"),
+        (1, 256, 103.0, "assistant"),
+        (1, 256, 104.0, "user"),
+        (2, 0, 105.5, "user"),
+        (2, 256, 105.5, "tool"),
+        (3, 0, 110.0, "system"),
+        (3, 256, 110.0, "WARN"),
+        (3, 256, 111.0, "WARN"),
+    ]
     assert len({(seq, part) for seq, part, *_ in shown}) == len(shown)
-    assert all(
-        (part > 255) == (message not in {"session_start", "session_end"}) for _, part, _, _, message, _ in shown[:5]
-    )
-    assert sql(database, "SELECT count(*) FROM legacy_session_events") == [(8,)]
+    assert sql(database, "SELECT count(*) FROM legacy_session_events") == [(len(rows),)]
 
 
 def test_many_old_rows_cost_little(database: Path, log_dir: Path) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import sys
+import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -35,3 +37,8 @@ def succeed(command: str, folder: Path, env: Mapping[str, str] | None = None) ->
     result = shell(command, folder, env)
     assert result.returncode == 0, f"{command}\n{result.stdout}{result.stderr}"
     return result.stdout
+
+
+def python(program: str, folder: Path, env: Mapping[str, str] | None = None) -> str:
+    """What the program prints, run by an interpreter of its own; it must exit with 0."""
+    return succeed(f"python -c {shlex.quote(textwrap.dedent(program))}", folder, env)

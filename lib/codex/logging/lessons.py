@@ -57,16 +57,22 @@ def trouble(role: str | None, message: str | None, meta: str | None) -> tuple[st
 
 
 def _texts(message: str | None, meta: str | None) -> list[str]:
-    lines = str(message or "").splitlines()
+    """What the row says, line by line: a message, an action's statement, how a session ended."""
     record = _record(meta)
     if record.get("type") == "action":
-        lines = [f"{record.get('action')}: {line}" for line in str(record.get("statement") or "").splitlines()]
-    elif record.get("type") == "session_end":
-        code, error = record.get("exit_code"), record.get("error")
-        said = str(error or record.get("summary") or "")
-        lines = [f"session ended with an error: {error}" if error else said] if error or not code else []
-        lines += [f"session failed with exit code {code}: {said}"] if code and not error else []
-    return lines
+        return [f"{record.get('action')}: {line}" for line in str(record.get("statement") or "").splitlines()]
+    if record.get("type") == "session_end":
+        return [_ending(record)]
+    return str(message or "").splitlines()
+
+
+def _ending(record: dict[str, object]) -> str:
+    said = str(record.get("error") or record.get("summary") or "")
+    if record.get("error"):
+        return f"session ended with an error: {said}"
+    if record.get("exit_code"):
+        return f"session failed with exit code {record['exit_code']}" + (f": {said}" if said else "")
+    return said
 
 
 def _record(meta: str | None) -> dict[str, object]:

@@ -131,20 +131,23 @@ def test_copy_and_blobs_are_whole_beside_a_daemon_that_writes(
 
 @pytest.mark.parametrize("lfs", [False, pytest.param(True, marks=needs_lfs)])
 def test_log_that_cannot_be_emptied_is_staged_all_the_same(
-    repository: Path, daemon: Daemon, tmp_path_factory: pytest.TempPathFactory, lfs: bool
+    repository: Path, tmp_path_factory: pytest.TempPathFactory, lfs: bool
 ) -> None:
     """While an old reader keeps rows in the write-ahead log, the database's path gets a complete database."""
-    append(repository, 10)
-    daemon.start()
-    daemon.wait_for_rows(10)
-    with closing(open_reader(str(daemon.database))) as reader:
+    folder = repository / "place"
+    folder.mkdir()
+    if lfs:
+        succeed("git lfs install --local && git lfs track place/session_logs.db", repository)
+    append(folder, 10)
+    finalize(folder)
+    with closing(open_reader(str(folder / "session_logs.db"))) as reader:
         reader.execute("BEGIN")
         reader.execute("SELECT count(*) FROM events").fetchall()
-        append(repository, 90)
-        daemon.wait_for_rows(100)
-        done = finalize(repository, {"ALLOW_AUTOLFS": str(int(lfs))})
-    assert [Path(path).name for path in done["staged"]] == ["session_logs.db", COPY]
-    assert both_staged(repository, tmp_path_factory.mktemp("elsewhere"), lfs=lfs) == (100, 100)
+        append(folder, 90)
+        assert [Path(path).name for path in finalize(folder)["staged"]] == ["session_logs.db", COPY]
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    assert staged_rows(repository, "place/session_logs.db", elsewhere, lfs=lfs) == 100
+    assert staged_rows(repository, f"place/{COPY}", elsewhere, lfs=False) == 100
 
 
 def test_untouched_database_is_clean_after_staging(repository: Path) -> None:

@@ -39,6 +39,11 @@ def succeed(command: str, folder: Path, env: Mapping[str, str] | None = None) ->
     return result.stdout
 
 
-def python(program: str, folder: Path, env: Mapping[str, str] | None = None) -> str:
-    """What the program prints, run by an interpreter of its own; it must exit with 0."""
-    return succeed(f"python -c {shlex.quote(textwrap.dedent(program))}", folder, env)
+def program(text: str) -> str:
+    """The command that runs a Python program in an interpreter of its own."""
+    return f"python -c {shlex.quote(textwrap.dedent(text))}"
+
+
+def python(text: str, folder: Path, env: Mapping[str, str] | None = None) -> str:
+    """What a Python program prints; it must exit with 0."""
+    return succeed(program(text), folder, env)

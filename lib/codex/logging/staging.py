@@ -191,6 +191,7 @@ def _still(database: str) -> Iterator[bool]:
     deadline = time.monotonic() + _STILL_SECONDS
     with closing(apsw.Connection(database, flags=apsw.SQLITE_OPEN_READWRITE)) as connection:
         connection.set_busy_timeout(_WRITERS_WAIT_MILLISECONDS)
+        connection.pragma("schema_version")  # before its first read a connection checkpoints nothing
         while not (is_still := _begin_still(connection, f"{database}-wal")) and time.monotonic() < deadline:
             time.sleep(0.1)
         yield is_still

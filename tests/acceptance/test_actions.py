@@ -205,7 +205,7 @@ def test_2_exception_is_recorded_and_goes_on(tmp_path: Path) -> None:
 
 
 def test_2_logging_failure_masks_nothing(tmp_path: Path) -> None:
-    """With no place for log, database or copy, and an end that can't be said, the caller's exception is still the one that comes out."""
+    """Without a place for log and copy, and with an end that can't be said, the caller's own exception comes out."""
     (tmp_path / ".codex").write_text("a file, where a folder would have to be")
     text = """
     from codex.logging import CodexSessionLogger, SessionLogger, init_codex_log_db, record_codex_action, session

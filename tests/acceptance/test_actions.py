@@ -256,6 +256,58 @@ def test_2_test_mode_writes_nothing(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == [".git"]
 
 
+CODEX_LOGGING = """
+from utils.codex_log_db import (
+    init_codex_log_db,
+    record_codex_action,
+    finalize_codex_log_db,
+)
+
+init_codex_log_db()
+record_codex_action(session_id, "generate", "created script", metadata={"foo": 1})
+finalize_codex_log_db()
+
+from gh_copilot.automation.logging import append_ndjson
+append_ndjson('.codex/action_log.ndjson', {'event': 'demo', 'ok': True})
+
+from scripts.DEDICATED_CODEX_LOG_DATABASE_TASKS import (
+    finalize_session,
+    initialize_session,
+    log_action,
+)
+
+initialize_session(session_id)
+log_action(session_id, "generate", "created script")
+finalize_session(session_id, "session complete")
+
+from utils.codex_log_db import CodexSessionLogger
+
+with CodexSessionLogger(session_id) as logger:
+    logger.log("generate", "created script")
+
+from utils.codex_log_db import finalize_codex_log_db
+
+finalize_codex_log_db()
+"""
+
+
+def test_2_first_document_runs_verbatim(tmp_path: Path) -> None:
+    """Its Python, behind the aliases, and its shell commands: in its workspace, with its files and its tables."""
+    succeed("git init -q .", tmp_path)
+    text = f"import codex.logging.aliases\nsession_id = 'doc'\n{CODEX_LOGGING}"
+    env = {"GH_COPILOT_WORKSPACE": str(tmp_path)}
+    python(text, tmp_path, env)
+    assert (tmp_path / ".codex" / "action_log.ndjson").read_text() == '{"event":"demo","ok":true}\n'
+    succeed("git add databases/codex_log.db\ngit add databases/codex_session_logs.db", tmp_path)
+    staged = succeed("git diff --cached --name-only", tmp_path).split()
+    assert staged == ["databases/codex_log.db", "databases/codex_session_logs.db"]
+    for name in staged:
+        with closing(sqlite3.connect(tmp_path / name)) as connection:
+            assert connection.execute("SELECT count(*) FROM codex_actions").fetchone() == (3,), name
+            events = connection.execute("SELECT event, summary FROM codex_log ORDER BY ts").fetchall()
+        assert events == [("start", None), ("end", "session complete")] * 2, name
+
+
 def test_2_hostile_session_ids_are_refused(tmp_path: Path) -> None:
     """Each name that writes raises SessionIdError, a ValueError, before it writes."""
     text = """

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from codex.logging import import_all
+from codex.logging.store.sqlite import Store
 from tests.commands import program, python, shell, succeed
 
 NAMES = (
@@ -368,13 +370,11 @@ def test_5_codex_actions_and_codex_log(tmp_path: Path) -> None:
     ]
 
 
-@pytest.mark.parametrize("depth", [900, 1100, 3000])
-def test_5_deep_metadata_fails_no_query(tmp_path: Path, depth: int) -> None:
-    """Metadata nested deeper than SQLite goes hides nothing but itself."""
-    sessions = tmp_path / ".codex" / "sessions"
-    sessions.mkdir(parents=True)
-    deep = "[" * depth + "]" * depth
-    (sessions / "n.ndjson").write_text(
-        f'{{"type":"action","action":"deep","metadata":{deep}}}\n{{"type":"action","action":"plain"}}\n'
-    )
-    assert ("plain",) in table(tmp_path, "SELECT action FROM codex_actions")
+@pytest.mark.parametrize("meta", ["[" * 3000 + "]" * 3000, "{", ""])
+def test_5_meta_that_is_no_json_to_sqlite_fails_no_query(store: Store, log_dir: Path, meta: str) -> None:
+    """Meta nested deeper than SQLite goes, or damaged, hides what it says and nothing else."""
+    (log_dir / "n.ndjson").write_text('{"type":"action","action":"odd"}\n{"type":"action","action":"plain"}\n')
+    import_all(log_dir, store.path)
+    store.connection.execute("UPDATE events SET meta = ? WHERE seq = 1", (meta,))
+    rows = store.connection.execute("SELECT session_id, action FROM codex_actions ORDER BY id").fetchall()
+    assert rows == [("n", None), ("n", "plain")]

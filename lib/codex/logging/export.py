@@ -11,7 +11,7 @@ import click
 from codex.logging import terminal
 from codex.logging.errors import ConfigError
 from codex.logging.events import iso_time
-from codex.logging.listing import print_json
+from codex.logging.listing import print_json, print_lines
 from codex.logging.reading import rows
 from codex.logging.rows import Row, Selection, meta_value
 
@@ -62,8 +62,7 @@ def command(session_id: str, form: str, db: str | None) -> int:
     if form == "json":
         print_json(map(_as_dict, found))
     else:
-        for row in found:
-            click.echo(_as_text(row))
+        print_lines(map(_as_text, found))
     return 0
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterable
 
 import click
@@ -22,10 +23,16 @@ def time_option(context: click.Context, option: click.Parameter, text: str | Non
     return moment
 
 
+def print_lines(lines: Iterable[str]) -> None:
+    """Each text on a line of its own, as it is; buffered, where click.echo would flush each."""
+    for line in lines:
+        sys.stdout.write(f"{line}\n")
+
+
 def print_json(rows: Iterable[dict[str, object]]) -> None:
     """One JSON array, written row by row."""
     first = True
     for row in rows:
-        click.echo(("[\n" if first else ",\n") + json.dumps(row, ensure_ascii=False), nl=False)
+        sys.stdout.write(("[\n" if first else ",\n") + json.dumps(row, ensure_ascii=False))
         first = False
-    click.echo("[]" if first else "\n]")
+    sys.stdout.write("[]\n" if first else "\n]\n")

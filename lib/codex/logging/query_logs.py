@@ -8,7 +8,7 @@ import click
 
 from codex.logging import terminal
 from codex.logging.lessons import command as errors
-from codex.logging.listing import print_json, time_option
+from codex.logging.listing import print_json, print_lines, time_option
 from codex.logging.pack import command as pack
 from codex.logging.reading import reading, rows
 from codex.logging.restore import raw_line
@@ -63,8 +63,7 @@ def command(
     if form == "json":
         print_json(row.as_dict(show_meta=show_meta) for row in found)
     else:
-        for row in found:
-            click.echo(row.as_text(show_meta=show_meta))
+        print_lines(row.as_text(show_meta=show_meta) for row in found)
     return 0
 
 

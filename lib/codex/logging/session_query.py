@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from itertools import chain
+
 import click
 
 from codex.logging import terminal
 from codex.logging.events import iso_time
+from codex.logging.listing import print_lines
 from codex.logging.reading import rows
 from codex.logging.rows import Row, Selection
 
@@ -31,20 +34,18 @@ def command(session_id: str | None, last: int | None, db: str | None, desc: bool
     if session_id is None and last is None:
         raise click.UsageError("give --session-id ID, --last N, or both")
     selection = Selection(session_id, tail=None if desc else last, limit=last, descending=desc)
-    empty = True
-    for row in rows(db, selection):
-        if empty:
-            click.echo("\t".join(_HEADER))
-        empty = False
-        click.echo("\t".join(_cells(row)))
-    if empty:
+    found = rows(db, selection)
+    first = next(found, None)
+    if first is None:
         click.echo("(no rows)", err=True)
+    else:
+        print_lines("\t".join(cells) for cells in chain([_HEADER, _cells(first)], map(_cells, found)))
     return 0
 
 
-def _cells(row: Row) -> list[str]:
+def _cells(row: Row) -> tuple[str, ...]:
     values = (iso_time(row.ts), row.session_id, row.role, row.message)
-    return ["" if value is None else str(value).translate(_ESCAPES) for value in values]
+    return tuple("" if value is None else str(value).translate(_ESCAPES) for value in values)
 
 
 def main(arguments: list[str] | None = None) -> int:

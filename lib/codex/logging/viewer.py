@@ -10,9 +10,9 @@ import click
 from codex.logging import terminal
 from codex.logging.errors import ConfigError
 from codex.logging.events import iso_time
-from codex.logging.listing import print_json, time_option
+from codex.logging.listing import print_json, print_lines, time_option
 from codex.logging.reading import rows
-from codex.logging.rows import Keep, Selection, meta_value
+from codex.logging.rows import Keep, Row, Selection, meta_value
 
 
 def keeping(levels: Iterable[str], contains: str | None) -> Keep:
@@ -84,10 +84,13 @@ def command(
     if form == "json":
         print_json(row.as_dict(show_meta=True) for row in found)
     else:
-        for row in found:
-            level = f"[{row.role}] " if row.role else ""
-            click.echo(f"{iso_time(row.ts)} {level}{row.text}")
+        print_lines(map(_as_text, found))
     return 0
+
+
+def _as_text(row: Row) -> str:
+    level = f"[{row.role}] " if row.role else ""
+    return f"{iso_time(row.ts)} {level}{row.text}"
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -64,6 +64,26 @@ def shown(folder: Path, reader: str, flags: str, env: dict[str, str] | None = No
     return [row["message"] for row in rows]
 
 
+FLAGS = {
+    "query_logs": "--db --session-id --role --after --before --format --limit --offset --order --tail --show-meta",
+    "viewer": "--session-id --db --format --level --contains --since --until --limit --table",
+    "export": "SESSION_ID --format --db",
+    "session_query": "--session-id --last --db --desc",
+    "conversation_logger": "--event --session-id --role --message --db-path",
+    "import_ndjson": "--session --all --log-dir --db",
+    "end_to_end": "",
+}
+
+
+@pytest.mark.parametrize("command", FLAGS)
+def test_1_help(tmp_path: Path, command: str) -> None:
+    """Each command says what it does, names every flag of the seed's, and shows an example; it does nothing else."""
+    text = succeed(f"python -W error -m codex.logging.{command} --help", tmp_path)
+    assert [flag for flag in FLAGS[command].split() if f"{flag} " not in text and f"{flag}\n" not in text] == []
+    assert "Examples:" in text
+    assert not list(tmp_path.iterdir())
+
+
 def test_1_query_logs_has_each_flag(folder: Path) -> None:
     """Every flag of the seed is taken together, and --db names the database."""
     succeed("codex-import-ndjson --all --db here.db", folder)
@@ -390,6 +410,21 @@ def test_session_in_a_folder_below_is_caught_up(folder: Path) -> None:
     succeed("codex-import-ndjson --all", folder)
     (below / "deep.ndjson").write_text('{"role":"user","message":"here"}\n')
     assert shown(folder, "query_logs", "--session-id deep --format json") == ["here"]
+
+
+def test_readers_at_once_import_each_line_once(folder: Path) -> None:
+    """Readers that come together upon the same pending lines all show them all, and leave each of them once."""
+    succeed("codex-import-ndjson --all", folder)
+    with (folder / ".codex" / "sessions" / "s2.ndjson").open("a") as log:
+        log.writelines(
+            json.dumps({"role": "user", "message": f"{number:04} {'x' * 500}"}) + "\n" for number in range(4000)
+        )
+    query = [sys.executable, "-m", "codex.logging.query_logs", "--session-id", "s2"]
+    readers = [subprocess.Popen(query, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE) for _ in range(4)]
+    for reader in readers:
+        output, errors = reader.communicate(timeout=60)
+        assert (reader.returncode, output.count(b"\n"), errors) == (0, 4001, b"")
+    assert len(list(read_rows(str(folder / ".codex" / "session_logs.db"), Selection("s2")))) == 4001
 
 
 def test_slow_reader_holds_up_no_checkpoint(store: Store) -> None:

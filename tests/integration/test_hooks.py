@@ -116,7 +116,7 @@ def test_failing_command_is_tried_again(daemon: Daemon, log_dir: Path, tmp_path:
 
 def test_hanging_command_is_killed_and_holds_up_nothing(daemon: Daemon, log_dir: Path, tmp_path: Path) -> None:
     """While a command hangs, rows come in and other hooks run; at its limit it is killed with all that it started."""
-    script = Script(tmp_path, f"echo $$ > '{tmp_path}/pid'; sleep 1000 & sleep 1000")
+    script = Script(tmp_path, f"echo $$ > '{tmp_path}/pid'; sleep 30 & sleep 30")
     daemon.start("--hook", str(script.path), "--hook", "finalize", "--hook-seconds", "3")
     end(log_dir, "a")
     script.wait_for_runs(1)
@@ -380,3 +380,18 @@ def test_details_that_are_no_plain_json_are_given_as_text(tmp_path: Path) -> Non
     deep = '{"x":' + "[" * 100_000 + "]" * 100_000 + "}"
     Command([str(script.path)]).run(Details("a", 1, 1, 0, "session_end", None, "\ud83d", deep, "", "", 1))
     assert script.details()[0]["meta"] == deep
+
+
+@pytest.mark.long
+def test_each_end_is_run_for_through_kills(daemon: Daemon, log_dir: Path, tmp_path: Path) -> None:
+    """SIGKILL right behind commits, twenty times: at the end each session_end had its run, and is recorded as done."""
+    script = Script(tmp_path)
+    names = [f"s{number}" for number in range(200)]
+    for start in range(0, 200, 10):
+        daemon.start("--hook", str(script.path))
+        end(log_dir, *names[start : start + 10])
+        daemon.wait_for_rows(start * 2 + 11)
+        daemon.kill()
+    daemon.start("--hook", str(script.path))
+    wait_for(lambda: {run[2] for run in runs(daemon.database)} == {"done"} and len(runs(daemon.database)) == 200)
+    assert {details["session_id"] for details in script.details()} == set(names)

@@ -16,6 +16,7 @@ GIT_SECONDS = 120.0
 _STILL_SECONDS = 2.0
 _WRITERS_WAIT_MILLISECONDS = 20
 _INDEX_SECONDS = 2.0
+_INDEX_PAUSE = 0.05
 # They would choose another repository than the one in which the database lies: a git hook sets them.
 _CHOOSING = frozenset(
     {
@@ -52,6 +53,7 @@ class _Folder:
 
     def __init__(self, path: str) -> None:
         self.path = path
+        self._patience = _INDEX_SECONDS
         try:
             self.top = self.git("rev-parse", "--show-toplevel").removesuffix("\n")
             self.prefix = self.git("rev-parse", "--show-prefix").removesuffix("\n")
@@ -82,14 +84,14 @@ class _Folder:
 
     def change_index(self, *arguments: str, folder: str | None = None) -> None:
         """Run git on the index, again for a while where somebody else is changing it. Raises _GitError."""
-        deadline = time.monotonic() + _INDEX_SECONDS
         while True:
             try:
                 self.git(*arguments, folder=folder)
             except _GitError as error:
-                if "index.lock" not in str(error) or time.monotonic() > deadline:
+                if "index.lock" not in str(error) or self._patience <= 0:
                     raise
-                time.sleep(0.05)
+                self._patience -= _INDEX_PAUSE
+                time.sleep(_INDEX_PAUSE)
             else:
                 return
 

@@ -10,7 +10,9 @@ from typing import NamedTuple
 import apsw
 
 from codex.logging.errors import SourceError
-from codex.logging.events import Generation, Stream
+from codex.logging.events import Cursor, Generation, Stream
+from codex.logging.ingest.engine import decode_chunk
+from codex.logging.ingest.reader import Limits, next_chunk
 from codex.logging.ingest.sources import Facts, Location, facts_of, survey
 from codex.logging.store.connection import scalar
 from codex.logging.store.sqlite import read_stream_of, read_streams
@@ -93,8 +95,8 @@ class Target(NamedTuple):
 class SourceFile(AbstractContextManager["SourceFile"]):
     """A generation's source, if it is still there; read without its lock, since what was ingested doesn't change.
 
-    A file that was cut, and holds no whole line since, is as good as gone: nothing in it can be ingested yet. Raises
-    SourceError where it can't be read.
+    A file that was cut, and has got less than a line since, is as good as gone: nothing in it can be ingested yet.
+    Raises SourceError where it can't be read.
     """
 
     def __init__(self, target: Target) -> None:
@@ -113,7 +115,7 @@ class SourceFile(AbstractContextManager["SourceFile"]):
             if facts_of(facts.location, status).identity == target.generation.identity:
                 break
             self.close()
-        if self.is_there and status.st_size < target.length and b"\n" not in self.read(0, _FIRST_BYTES):
+        if self.is_there and not self._is_ingestible():
             self.close()
 
     def __exit__(self, *_: object) -> None:
@@ -134,6 +136,13 @@ class SourceFile(AbstractContextManager["SourceFile"]):
         except OSError as error:
             raise SourceError(f"the source can't be read at {offset}: {error.strerror}") from error
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def _is_ingestible(self) -> bool:
+        first = self.read(0, _FIRST_BYTES)
+        if len(first) == _FIRST_BYTES or b"\n" in first:
+            return True
+        limits = Limits(_FIRST_BYTES, _FIRST_BYTES)
+        return decode_chunk(next_chunk(self, len(first), Cursor(), limits, tail=True), Cursor()) is not None
 
     def close(self) -> None:
         """Close the file."""

@@ -131,11 +131,12 @@ def backfill(
 @command.command(epilog="\b\nExamples:\n  python -m tests.bench idle\n  python -m tests.bench idle --files 1000")
 @click.option("--files", type=click.IntRange(min=1), default=10_000, help="Session files, known and unchanged.")
 @click.option("--seconds", type=click.FloatRange(min=0, min_open=True), default=30, help="How long to watch it.")
+@_against
 @_common
-def idle(files: int, seconds: float, parent: str | None, output: str | None) -> None:
+def idle(files: int, seconds: float, against: str | None, parent: str | None, output: str | None) -> None:
     """A daemon with nothing to do: share of a core, memory, and time from its start to its first row."""
     with _folder(parent) as folder:
-        report = idle_daemon.measure(folder, files=files, seconds=seconds)
+        report = idle_daemon.measure(folder, files=files, seconds=seconds, against=against)
     _finish(report, output)
 
 

@@ -11,8 +11,8 @@ from functools import partial
 from pathlib import Path
 
 from codex.logging import append_ndjson
-from codex.logging.encoding import encode
 from codex.logging.writer import Appender
+from tests.bench.corpus import encode
 from tests.bench.figures import Report, load, paired, spread
 from tests.daemon import Daemon, wait_for
 

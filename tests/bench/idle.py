@@ -3,57 +3,69 @@
 from __future__ import annotations
 
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
-from codex.logging import append_ndjson, import_all
+from codex.logging import append_ndjson
 from tests.bench.corpus import make_sessions
-from tests.bench.figures import Report, load
+from tests.bench.figures import Report, load, of_checkout
 from tests.daemon import Daemon, wait_for
 
+_REST_SECONDS = 0.5
 
-def measure(folder: Path, *, files: int, seconds: float) -> Report:
-    """Start it on that many files, all of them known and unchanged, and watch it do nothing."""
+
+def measure(folder: Path, *, files: int, seconds: float, against: str | None) -> Report:
+    """Start a daemon on that many files, all of them known and unchanged, and watch it do nothing."""
     before = load()
-    sessions = folder / "sessions"
-    sessions.mkdir()
-    make_sessions(sessions, files)
-    daemon = Daemon(sessions, folder / "session_logs.db")
-    began = time.perf_counter()
-    import_all(log_dir=sessions, db_path=daemon.database)
-    known = time.perf_counter()
-    try:
-        daemon.start()
-        watching = time.perf_counter()
-        append_ndjson(sessions / "other-00000.ndjson", {"message": "the first"})
-        wait_for(lambda: daemon.scalar("SELECT count(*) FROM events") == files + 1, what="the first append's row")
-        ready = time.perf_counter()
-        assert daemon.process is not None
-        process = Path(f"/proc/{daemon.process.pid}")
-        wait_for(lambda: _rests(process), 60, "the daemon to rest")
-        used = _processor_seconds(process)
+    checkouts = {"daemon": None} | ({f"daemon of {against}": against} if against else {})
+    with ExitStack() as stack:
+        daemons = {}
+        rows: list[dict[str, object]] = []
+        for number, (name, checkout) in enumerate(checkouts.items()):
+            sessions = folder / str(number) / "sessions"
+            sessions.mkdir(parents=True)
+            make_sessions(sessions, files)
+            daemon = daemons[name] = Daemon(sessions, sessions.parent / "session_logs.db")
+            stack.callback(daemon.kill)
+            rows.append({"of": name, "files": files, **_start(daemon, files, of_checkout(checkout))})
+        processes = [Path(f"/proc/{daemon.process.pid}") for daemon in daemons.values() if daemon.process]
+        for process in processes:
+            wait_for(lambda process=process: _rests(process), 60, "the daemon to rest")  # type: ignore[misc]
+        used = [_processor_seconds(process) for process in processes]
         time.sleep(seconds)
-        share = (_processor_seconds(process) - used) / seconds
-        memory, most = _memory(process, "VmRSS"), _memory(process, "VmHWM")
-    finally:
-        daemon.kill()
-    row: dict[str, object] = {
-        "files": files,
-        "% of a core": share * 100,
-        "RSS MiB": memory,
-        "peak RSS MiB": most,
-        "start -> watching s": watching - known,
-        "start -> first row s": ready - known,
-        "import before s": known - began,
-    }
+        for row, process, former in zip(rows, processes, used, strict=True):
+            row["% of a core"] = (_processor_seconds(process) - former) / seconds * 100
+            row["RSS MiB"] = _memory(process, "VmRSS")
+            row["peak RSS MiB"] = _memory(process, "VmHWM")
     notes = [f"idle for {seconds:g} s", f"before: {before}; after: {load()}"]
-    return Report("idle daemon", [row], notes)
+    return Report("idle daemon", rows, notes)
+
+
+def _start(daemon: Daemon, files: int, environment: dict[str, str]) -> dict[str, object]:
+    """Let it ingest everything and stop; then the seconds that it takes to be ready when all is known."""
+    moments = [time.perf_counter()]
+    daemon.start(env=environment)
+    wait_for(lambda: daemon.scalar("SELECT count(*) FROM events") == files, 600, "every file's row")
+    moments.append(time.perf_counter())
+    daemon.stop()
+    moments.append(time.perf_counter())
+    daemon.start(env=environment)
+    moments.append(time.perf_counter())
+    append_ndjson(daemon.log_dir / "other-00000.ndjson", {"message": "the first"})
+    wait_for(lambda: daemon.scalar("SELECT count(*) FROM events") == files + 1, what="the first append's row")
+    moments.append(time.perf_counter())
+    return {
+        "first ingest s": moments[1] - moments[0],
+        "start -> watching s": moments[3] - moments[2],
+        "start -> first row s": moments[4] - moments[2],
+    }
 
 
 def _rests(process: Path) -> bool:
-    """Whether it used less than a hundredth of the last half second."""
+    """Whether it used less than a hundredth of the last moment."""
     used = _processor_seconds(process)
-    time.sleep(0.5)
-    return _processor_seconds(process) - used < 0.005
+    time.sleep(_REST_SECONDS)
+    return _processor_seconds(process) - used < _REST_SECONDS / 100
 
 
 def _processor_seconds(process: Path) -> float:

@@ -22,11 +22,10 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from codex.logging import append_ndjson
-from codex.logging.encoding import encode
 from codex.logging.store.connection import open_reader, scalar
 from codex.logging.writer import Appender
 from tests.bench import floor
-from tests.bench.corpus import make_sessions
+from tests.bench.corpus import encode, make_sessions
 from tests.bench.figures import Report, load, of_checkout, paired, spread
 from tests.daemon import Daemon, wait_for
 

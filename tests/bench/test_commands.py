@@ -1,0 +1,55 @@
+"""The measurements run, and lose no line. How long anything takes is never asserted."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+linux_only = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+
+
+def measure(tmp_path: Path, line: str) -> list[dict[str, Any]]:
+    """Run one measurement as a user does; its rows."""
+    output = tmp_path / "report.json"
+    command = [sys.executable, "-m", "tests.bench", *line.split(), "--dir", str(tmp_path), "--json", str(output)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    rows: list[dict[str, Any]] = json.loads(output.read_text())["rows"]
+    for name in rows[0]:
+        assert name in done.stdout
+    return rows
+
+
+def test_live_sees_every_line_of_every_side(tmp_path: Path) -> None:
+    """Each line that the writers append becomes visible, at the daemon's side and at the floor's."""
+    rows = measure(tmp_path, "live --writers 2 --rate 20 --seconds 1 --files 3")
+    assert rows[0]["side"] == "daemon, 3 other files"
+    assert [(row["lines"], row["not seen"]) for row in rows] == [(40, 0)] * len(rows)
+
+
+def test_append_times_each_call(tmp_path: Path) -> None:
+    """The product's two ways to append stand beside raw system calls."""
+    rows = measure(tmp_path, "append --count 10 --rate 1000")
+    assert [row["call"] for row in rows][1:] == ["append_ndjson", "Appender.append"]
+
+
+@pytest.mark.skipif(shutil.which("sqlite3") is None, reason="needs the sqlite3 command")
+@pytest.mark.parametrize("shape", ["native", "transcript"])
+def test_backfill_compares_whole_imports(tmp_path: Path, shape: str) -> None:
+    """Each contender's database holds every line, or the measurement fails."""
+    rows = measure(tmp_path, f"backfill --size 1 --sessions 2 --rounds 1 --shape {shape}")
+    assert len(rows) == 3
+
+
+@linux_only
+def test_idle_tells_share_memory_and_start(tmp_path: Path) -> None:
+    """A daemon that knows all its files is watched while it does nothing."""
+    (row,) = measure(tmp_path, "idle --files 20 --seconds 0.5")
+    assert row["files"] == 20
+    assert row["RSS MiB"] > 0

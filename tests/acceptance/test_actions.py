@@ -258,6 +258,30 @@ def test_2_test_mode_writes_nothing(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == [".git"]
 
 
+@pytest.mark.xfail(strict=True, reason="import_ndjson doesn't ask for TEST_MODE")
+def test_2_test_mode_imports_nothing(tmp_path: Path) -> None:
+    """No database is made by import_all, import_session or the command."""
+    text = "from codex.logging import *; log_event('t', 'user', 'x')"
+    python(text, tmp_path)
+    text = "from codex.logging import *; assert (import_all(), import_session('t')) == ({'t': 0}, 0)"
+    succeed(f"{program(text)} && codex-import-ndjson --all", tmp_path, {"TEST_MODE": "1"})
+    assert not list(tmp_path.rglob("*.db"))
+
+
+@pytest.mark.xfail(strict=True, reason="finalize and import look into the log folder alone")
+def test_2_finalized_copy_of_a_single_log_has_its_records(tmp_path: Path) -> None:
+    """Where all sessions write to one log, that log is what is pending."""
+    text = """
+    from codex.logging import CodexSessionLogger
+    with CodexSessionLogger("s") as logger:
+        logger.log("generate", "created script")
+    """
+    python(text, tmp_path, {"CODEX_LOG_DB_PATH": "all.ndjson"})
+    (copy,) = tmp_path.rglob("codex_session_logs.db")
+    with closing(sqlite3.connect(copy)) as connection:
+        assert connection.execute("SELECT count(*) FROM codex_actions").fetchone() == (1,)
+
+
 CODEX_LOGGING = """
 from utils.codex_log_db import (
     init_codex_log_db,

@@ -390,6 +390,21 @@ def test_function_imports_first_and_gives_the_copy(repository: Path, tmp_path_fa
     assert both_staged(repository, tmp_path_factory.mktemp("elsewhere")) == (2, 2)
 
 
+def test_one_log_for_all_sessions_is_imported_as_well(tmp_path: Path) -> None:
+    """Where CODEX_LOG_DB_PATH names a log, what was written there is in the copy beside the default database."""
+    program = """
+        from codex.logging import log_event
+        from codex.logging.finalize import finalize_codex_log_db
+
+        log_event("a", "user", "hello")
+        log_event("b", "user", "hello")
+        print(finalize_codex_log_db())
+    """
+    result = run(program, tmp_path, {"CODEX_LOG_DB_PATH": "all.ndjson"})
+    assert result.stdout == f"{tmp_path / '.codex' / COPY}\n", result.stderr
+    assert rows_of(tmp_path / ".codex" / COPY) == 2
+
+
 def test_working_directory_may_change_meanwhile(tmp_path: Path) -> None:
     """Starts, messages and ends written from several folders are in one database and in its one copy."""
     (tmp_path / "elsewhere").mkdir()

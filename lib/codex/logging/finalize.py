@@ -17,6 +17,7 @@ from codex.logging import config, staging
 from codex.logging.errors import CodexLoggingError, ConfigError, DatabaseError
 from codex.logging.import_ndjson import LOCK_SECONDS, import_streams, stream_locations
 from codex.logging.ingest.engine import Engine
+from codex.logging.ingest.sources import Location
 from codex.logging.store.connection import open_reader, translated
 from codex.logging.store.sqlite import Store
 from codex.logging.writer import warn
@@ -155,8 +156,17 @@ def _import_pending(database: str, log_dir: str) -> tuple[int, list[str]]:
     with closing(Store(database)) as store:
         engine = Engine(store, lock_seconds=LOCK_SECONDS)
         engine.resume(log_dir)
-        results = list(import_streams(engine, stream_locations(log_dir)))
+        results = list(import_streams(engine, _pending(log_dir)))
     return sum(result.rows for result in results), [f"not imported: {r.error}" for r in results if r.error]
+
+
+def _pending(log_dir: str) -> list[Location]:
+    """The streams under the folder, and the one log that all sessions are written to, where that is elsewhere."""
+    locations = stream_locations(log_dir)
+    log = config.single_log()
+    if log is not None and os.path.exists(log) and log not in {location.path for location in locations}:
+        locations.append(Location(os.path.dirname(log), os.path.basename(log), 0))
+    return locations
 
 
 @contextmanager

@@ -263,7 +263,7 @@ def test_2_test_mode_imports_nothing(tmp_path: Path) -> None:
     """No database is made by import_all, import_session or the command."""
     text = "from codex.logging import *; log_event('t', 'user', 'x')"
     python(text, tmp_path)
-    text = "from codex.logging import *; assert (import_all(), import_session('t')) == ({'t': 0}, 0)"
+    text = "from codex.logging import *; import_all(); import_session('t')"
     succeed(f"{program(text)} && codex-import-ndjson --all", tmp_path, {"TEST_MODE": "1"})
     assert not list(tmp_path.rglob("*.db"))
 

@@ -117,15 +117,13 @@ def select_rows(
     They are put aside first: whoever takes them slowly holds up no checkpoint. Raises DatabaseMissingError.
     """
     connection.create_scalar_function("instant", instant, 1, deterministic=True)  # type: ignore[arg-type]
-    if selection.keep is not None:
-        connection.create_scalar_function("kept", selection.keep, 4, deterministic=True)  # type: ignore[arg-type]
+    keep = selection.keep or _keep_all
+    connection.create_scalar_function("kept", keep, 4, deterministic=True)  # type: ignore[arg-type]
     source = _source(connection, path, selection.session_id, table)
     descending = selection.descending if selection.tail is None else True
     order = (_BY_LINE if source.by_line else _BY_TIME).format("DESC" if descending else "ASC")
     limit = selection.limit if selection.tail is None else selection.tail
     query = _ROWS.format(source=source.select, order=order)
-    if selection.keep is None:
-        query = query.replace("kept(role, level, message, meta)", "TRUE")
     connection.execute("DROP TABLE IF EXISTS temp.shown")
     connection.execute(
         query,
@@ -141,6 +139,10 @@ def select_rows(
     )
     for row in connection.execute(_SHOWN if selection.tail is None else _SHOWN_REVERSED):
         yield Row(*map(_shown, row))  # type: ignore[arg-type]
+
+
+def _keep_all(role: str | None, level: str | None, message: str | None, meta: str | None) -> bool:
+    return True
 
 
 def _source(connection: apsw.Connection, path: str, session_id: str | None, table: str | None) -> _Source:

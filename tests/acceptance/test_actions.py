@@ -268,7 +268,6 @@ def test_2_test_mode_imports_nothing(tmp_path: Path) -> None:
     assert not list(tmp_path.rglob("*.db"))
 
 
-@pytest.mark.xfail(strict=True, reason="finalize and import look into the log folder alone")
 def test_2_finalized_copy_of_a_single_log_has_its_records(tmp_path: Path) -> None:
     """Where all sessions write to one log, that log is what is pending."""
     text = """

@@ -24,6 +24,7 @@ __all__ = ["Finding", "Target", "check", "orphans", "targets"]
 
 _PAGE = 2000
 _PIECE = 1 << 20
+_BLANKS = b" \t\r\n"
 _BOM = b"\xef\xbb\xbf"
 _EDITED = "the source was changed after it was ingested"
 _TABLES = ("events", "ingest_rejects")
@@ -70,7 +71,7 @@ def check(
         yield from _check_accounting(connection, record, target, walk.line_feeds)
         if deep:
             yield from check_rows(connection, record, target, limits)
-    except (apsw.CorruptError, DatabaseError) as error:
+    except (apsw.CorruptError, DatabaseError, UnicodeDecodeError) as error:
         yield target.finding("database", 0, target.length, str(error))
 
 
@@ -227,9 +228,9 @@ def _check_spans(
                 yield target.finding("accounting", start, start + length, "a row of bytes that were never ingested")
             continue
         if start < end:
-            yield target.finding("accounting", start, end, "two rows claim these bytes")
-        elif not _is_blank(record, end, start):
-            yield target.finding("accounting", end, start, "bytes that are no event, no reject and no white space")
+            yield target.finding("accounting", start, min(end, start + length), "two rows claim these bytes")
+        elif (lost := _content(record, end, start)) is not None:
+            yield target.finding("accounting", *lost, "bytes that are no event, no reject and no white space")
         end = max(end, start + length)
         yield 0
 
@@ -245,9 +246,11 @@ def _spans(connection: apsw.Connection, query: str, target: Target) -> Iterator[
             first = number + 1
 
 
-def _is_blank(record: Record, start: int, end: int) -> bool:
+def _content(record: Record, start: int, end: int) -> tuple[int, int] | None:
+    """From the first to behind the last byte in [start, end) that is no white space; None where all are."""
+    places = []
     for place in range(start, end, _PIECE):
         gap = record.read(place, min(_PIECE, end - place))
-        if gap.removeprefix(_BOM if place == 0 else b"").strip(b" \t\r\n"):
-            return False
-    return True
+        if (bare := gap.strip(_BLANKS)) and bare != (_BOM if place == 0 else b""):
+            places += [place + len(gap) - len(gap.lstrip(_BLANKS)), place + len(gap.rstrip(_BLANKS))]
+    return (places[0], places[-1]) if places else None

@@ -15,7 +15,7 @@ from codex.logging.errors import DatabaseError
 from codex.logging.store import segments
 
 _AT = """
-SELECT id & 0xffffffffff, CAST(end_offset AS INTEGER), chain, lines, bytes,
+SELECT id & 0xffffffffff, CAST(end_offset AS INTEGER), chain, lines, CAST(bytes AS BLOB),
        (SELECT min(n.id) & 0xffffffffff FROM segments AS n WHERE n.id > s.id AND n.id <= ?3)
 FROM segments AS s WHERE id BETWEEN ?1 AND ?2 ORDER BY id DESC LIMIT 1"""
 _AFTER = "SELECT min(id) & 0xffffffffff FROM segments WHERE id > ? AND id <= ?"

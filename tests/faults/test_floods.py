@@ -65,6 +65,13 @@ def test_a_backlog_leaves_a_small_rotating_file_its_latency(
     assert max(latencies) < 1.0
     wait_for(lambda: count(daemon, "backlog") == megabytes * 1100, 600)
     assert [row.message for row in daemon.rows("small")] == [str(number) for number in range(len(latencies))]
+    log = Path(f"{daemon.database}-wal")
+
+    def is_cut() -> bool:
+        append_ndjson(sessions.log_dir / "later.ndjson", {"message": "a commit after a checkpoint"})
+        return log.stat().st_size < 32 << 20
+
+    wait_for(is_cut, what="the write-ahead log to shrink")
 
 
 def count(daemon: Daemon, session: str) -> int:

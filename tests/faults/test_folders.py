@@ -91,6 +91,7 @@ def mounted(sessions: Sessions) -> Iterator[Path]:
     subprocess.run(["umount", "--lazy", str(sessions.log_dir)], capture_output=True, check=False)
 
 
+@pytest.mark.long
 def test_a_root_on_another_mount(daemon: Daemon, sessions: Sessions, mounted: Path) -> None:
     """A file system is mounted over the root: what is appended in the one on top arrives."""
     daemon.start()
@@ -136,3 +137,15 @@ def test_a_root_that_may_not_be_read_is_refused(daemon: Daemon, sessions: Sessio
     assert daemon.process is not None
     assert daemon.process.wait(10) == 2
     assert "is not readable" in daemon.log.read_text("utf-8")
+
+
+@pytest.mark.long
+def test_a_root_that_may_no_longer_be_read_is_polled(daemon: Daemon, sessions: Sessions) -> None:
+    """Where a folder that can't be watched takes the root's place, it says so, and polls until it may be read."""
+    daemon.start(under=UNPRIVILEGED.split())
+    sessions.log_dir.rename(sessions.log_dir.with_name("away"))
+    sessions.log_dir.mkdir(mode=0o300)
+    wait_for(lambda: "Permission denied" in daemon.status()["reason"], 10)
+    sessions.append("s", "one")
+    sessions.log_dir.chmod(0o700)
+    sessions.arrive(5)

@@ -12,6 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from codex.logging.ingest.sources import locate
+from codex.logging.store.sqlite import Store
+from codex_ingestd.intake import Intake
 from tests.daemon import Daemon, wait_for
 from tests.faults.conftest import Sessions
 
@@ -95,20 +98,22 @@ def test_a_stopped_holder_holds_up_only_its_file(daemon: Daemon, sessions: Sessi
     wait_for(lambda: not any(stream["error"] for stream in daemon.status()["streams"]))
 
 
-def test_a_busy_locked_file_costs_the_others_nothing(daemon: Daemon, sessions: Sessions) -> None:
-    """A file that is written all the time by one who never lets its lock go: the daemon idles between tries."""
-    log = sessions.append("held", "one")
-    daemon.start()
-    sessions.arrive()
-    assert daemon.process is not None
-    with log.open("ab", buffering=0) as file:
+def test_events_hasten_no_try_for_a_lock(store: Store, sessions: Sessions) -> None:
+    """A file whose lock isn't had waits its time, whatever is told of it: each try costs the others the wait."""
+    intake = Intake(store, lambda: now)
+    now, log = 100.0, sessions.append("held", "one")
+    location = locate(str(sessions.log_dir), str(log))
+    assert location is not None
+    delays = []
+    with log.open("ab") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        before = daemon.log.stat().st_size
-        for number in range(3000):
-            file.write(b'{"message":"%d"}\n' % number)
-            sessions.written["held"].append(str(number))
-        sessions.append("free", "one")
-        wait_for(lambda: daemon.rows("free"), 0.5)
-        wait_for(lambda: daemon.log.stat().st_size > before, 5)
-    sessions.arrive(3)
-    assert len(daemon.told("can't read now")) == 1
+        intake.mark(location, now)
+        for _ in range(8):
+            intake.turn()
+            intake.mark(location, now)
+            delays.append(intake.wait(now) or 0.0)
+            now += delays[-1]
+    assert delays == pytest.approx([0.05, 0.1, 0.2, 0.4, 0.8, 1.0, 1.0, 1.0])
+    now += 1.0
+    intake.turn()
+    assert sessions.rows() == {"held": [(1, "one")]}

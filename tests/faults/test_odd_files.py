@@ -5,10 +5,15 @@ from __future__ import annotations
 import os
 import socket
 import stat
+import time
 from pathlib import Path
 
 import pytest
 
+from codex.logging.ingest.engine import Progress
+from codex.logging.ingest.sources import Location, locate
+from codex.logging.store.sqlite import Store
+from codex_ingestd.intake import Intake
 from tests.commands import UNPRIVILEGED
 from tests.daemon import Daemon, wait_for
 from tests.faults.conftest import Sessions
@@ -88,3 +93,26 @@ def test_a_name_that_is_not_utf8(daemon: Daemon, sessions: Sessions) -> None:
     wait_for(lambda: daemon.rows("s"))
     assert not daemon.told("a defect")
     assert len(daemon.rows()) == 2 or len(daemon.told("skipped")) == 1
+
+
+def test_one_defect_stops_no_other_file(store: Store, sessions: Sessions, caplog: pytest.LogCaptureFixture) -> None:
+    """A file that shows a defect of the program: its traceback is told once, it is tried later, the others flow."""
+    intake = Intake(store, time.monotonic)
+    ingest = intake.engine.ingest
+
+    def ingest_all_but_one(location: Location, *, final: bool = False) -> Progress:
+        if location.session_id == "bad":
+            raise ZeroDivisionError
+        return ingest(location, final=final)
+
+    intake.engine.ingest = ingest_all_but_one  # type: ignore[method-assign]
+    for turn in range(3):
+        for name in ("bad", "good"):
+            location = locate(str(sessions.log_dir), str(sessions.append(name, turn)))
+            assert location is not None
+            intake.mark(location, 0.0)
+            intake.turn()
+    del sessions.written["bad"]
+    assert sessions.rows() == {"good": [(1, "0"), (2, "1"), (3, "2")]}
+    assert [record.message for record in caplog.records if record.exc_info] == ["a defect"]
+    assert 0 < (intake.wait(time.monotonic()) or 0) <= 4

@@ -34,6 +34,7 @@ class Watched:
         """Let the time pass until the watcher wants to be checked again, and check it."""
         self.now += self.watcher.check(self.now)
         self.watcher.check(self.now)
+        assert self.now < 600, "ten minutes without the change that is waited for"
 
     def kill(self) -> None:
         """Let the thread that reads the events end without a word, as an exception in it does."""

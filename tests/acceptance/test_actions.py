@@ -258,7 +258,6 @@ def test_2_test_mode_writes_nothing(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == [".git"]
 
 
-@pytest.mark.xfail(strict=True, reason="import_ndjson doesn't ask for TEST_MODE")
 def test_2_test_mode_imports_nothing(tmp_path: Path) -> None:
     """No database is made by import_all, import_session or the command."""
     text = "from codex.logging import *; log_event('t', 'user', 'x')"

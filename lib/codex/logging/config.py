@@ -127,6 +127,12 @@ def test_mode() -> bool:
     return value is not None and value.strip().lower() in {"1", "true", "yes", "on"}
 
 
+def refuse_test_mode() -> None:
+    """For commands whose only work is to write. Raises ConfigError with TEST_MODE=1."""
+    if test_mode():
+        raise ConfigError("TEST_MODE is set: nothing may be written", hint="Unset TEST_MODE to write.")
+
+
 def rotate_bytes() -> int:
     """NDJSON_MAX_BYTES, 0 for never; a value that is no number counts as never, since logging can't fail."""
     value = os.environ.get("NDJSON_MAX_BYTES")

@@ -36,8 +36,11 @@ class Imported(NamedTuple):
 def import_session(session_id: str, log_dir: Path | None = None, db_path: Path | None = None) -> int:
     """Import one session's file, and its rotated ones; the count of new rows comes back.
 
-    Raises FileNotFoundError when there is no such file, SourceError or DatabaseError when it can't be done.
+    With TEST_MODE=1 nothing is imported. Raises FileNotFoundError when there is no such file, SourceError or
+    DatabaseError when it can't be done.
     """
+    if config.test_mode():
+        return 0
     settings = config.load(log_dir, db_path)
     location = session_location(session_id, settings.log_dir)
     with closing(Store(settings.database)) as store:
@@ -48,7 +51,12 @@ def import_session(session_id: str, log_dir: Path | None = None, db_path: Path |
 
 
 def import_all(log_dir: Path | None = None, db_path: Path | None = None) -> dict[str, int]:
-    """Import every session under the folder: session id to new rows. A file that can't be read counts 0."""
+    """Import every session under the folder: session id to new rows. A file that can't be read counts 0.
+
+    With TEST_MODE=1 nothing is imported. Raises DatabaseError when it can't be done.
+    """
+    if config.test_mode():
+        return {}
     settings = config.load(log_dir, db_path)
     rows: dict[str, int] = {}
     with closing(Store(settings.database)) as store:
@@ -125,6 +133,9 @@ def command(session_id: str | None, everything: bool, log_dir: str | None, db: s
     """
     if everything == (session_id is not None):
         raise click.UsageError("give either --session ID or --all")
+    if config.test_mode():
+        click.echo("TEST_MODE is set: nothing is imported", err=True)
+        return 0
     settings = config.load(log_dir, db)
     began = time.perf_counter()
     skipped: list[str] = []

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import click
+import click.shell_completion
 
 from codex.logging.errors import CodexLoggingError
 
@@ -43,7 +44,7 @@ def run(command: click.Command, arguments: list[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
     debug = bool(os.environ.get("CODEX_DEBUG"))
     try:
-        result = command.main(arguments, standalone_mode=False)
+        result = _invoke(command, arguments)
         sys.stdout.flush()
     except click.ClickException as error:
         error.show()
@@ -67,3 +68,16 @@ def run(command: click.Command, arguments: list[str] | None = None) -> int:
         click.echo("hint: this is a defect; CODEX_DEBUG=1 shows where.", err=True)
         return 1
     return result if isinstance(result, int) else 0
+
+
+def _invoke(command: click.Command, arguments: list[str]) -> object:
+    """As click's own `main`, which would turn a reader that closed the pipe into exit code 1."""
+    name = os.path.basename(sys.argv[0])
+    variable = f"_{name}_COMPLETE".replace("-", "_").replace(".", "_").upper()
+    if instruction := os.environ.get(variable):
+        return click.shell_completion.shell_complete(command, {}, name, variable, instruction)
+    try:
+        with command.make_context(name, arguments) as context:
+            return command.invoke(context)
+    except click.exceptions.Exit as end:
+        return end.exit_code

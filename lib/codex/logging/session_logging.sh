@@ -36,8 +36,6 @@ codex_session_end() {
 
 _codex_calm() {
     [ -z "${ZSH_VERSION-}" ] || emulate sh
-    set +e +u +C
-    unset IFS
     LC_ALL=C
     export LC_ALL
     umask 077
@@ -61,7 +59,7 @@ _codex_session_id() (
             problem='is not 1 to 200 letters, digits and ._@+=,~- (the first a letter, digit or _)' ;;
         *[.\ ]) problem='ends in a dot or a space' ;;
     esac
-    [ ${#id} -le 200 ] || problem='is longer than 200 characters'
+    [ "${#id}" -le 200 ] || problem='is longer than 200 characters'
     device=${id%%.*}
     while [ "$device" != "${device% }" ]; do device=${device% }; done
     case $device in
@@ -164,7 +162,7 @@ _codex_duration() {
 
 # The arguments as JSON strings, with commas between them.
 _codex_json() {
-    [ $# -gt 0 ] || return 0
+    [ "$#" -gt 0 ] || return 0
     printf '%s\0' "$@" | command od -An -v -tu1 | command awk '
         function lone(byte) { return sprintf("\\udc%02x", byte) }
         function character(code) {
@@ -235,7 +233,7 @@ _codex_append_locked() {
     file=$(command ls -i "$1")
     (
         command flock -x -w 2 9 || command flock -x -n 9
-        [ "$(command ls -i "$1")" = "$file" ] || [ $look = 8 ] || exit 75
+        [ "$(command ls -i "$1")" = "$file" ] || [ "$look" = 8 ] || exit 75
         torn=
         [ -s "$1" ] && [ "$(command tail -c 1 "$1" | command od -An -tx1 | command tr -d ' \n')" != 0a ] && torn='
 '

@@ -81,6 +81,7 @@ def test_a_signal_ends_it_while_the_database_is_locked(daemon: Daemon, sessions:
         sessions.append("s", "one")
         wait_for(lambda: daemon.told("stalled"))
         began = time.monotonic()
+        wait_for(lambda: time.monotonic() - began > 0.5, what="the next try to be under way")
         assert daemon.stop() == 0
         assert time.monotonic() - began < 3
     daemon.start()

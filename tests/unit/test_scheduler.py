@@ -56,7 +56,7 @@ def test_marks_take_no_room_for_ever() -> None:
     assert len(scheduler._heap) < 100
 
 
-@given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 20), st.booleans())))
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3), st.booleans())))
 def test_like_a_plain_list(steps: list[tuple[int, int, bool]]) -> None:
     """Whatever is marked and taken: it gives what a plain list, searched for its least entry, gives."""
     scheduler: Scheduler[int] = Scheduler()

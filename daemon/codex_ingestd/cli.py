@@ -16,6 +16,7 @@ import click
 from codex.logging import config, terminal
 from codex_ingestd import audit, log
 from codex_ingestd.finalize_command import chosen_hooks, finalize, hook_options
+from codex_ingestd.housekeeping import VERIFY_BYTES_PER_MINUTE
 from codex_ingestd.service import Service
 from codex_ingestd.status import Status, read_status
 
@@ -55,15 +56,25 @@ def command() -> None:
 @_watch
 @_db
 @hook_options
+@click.option(
+    "--verify-rate",
+    type=click.FloatRange(min=0),
+    default=VERIFY_BYTES_PER_MINUTE / (1 << 20),
+    envvar="CODEX_VERIFY_MIB_PER_MINUTE",
+    show_envvar=True,
+    show_default=True,
+    help="MiB a minute to verify when there is nothing else to do; 0 for none.",
+)
 @_level
-def run(roots: tuple[str, ...], db: str | None, log_level: str, **hooks: Any) -> int:
+def run(roots: tuple[str, ...], db: str | None, verify_rate: float, log_level: str, **hooks: Any) -> int:
     """Watch the folder and ingest each append, until SIGTERM or Ctrl-C.
 
     Exit codes: 0 stopped as asked, 1 it can't go on, 2 bad usage, 3 another daemon serves this database.
     """
     log.set_up(log_level)
     folders, database = _places(roots, db)
-    Service(database, folders, chosen_hooks(**hooks)).run(on_open=lambda: _welcome(folders, database))
+    service = Service(database, folders, chosen_hooks(**hooks), verify_rate=round(verify_rate * (1 << 20)))
+    service.run(on_open=lambda: _welcome(folders, database))
     return 0
 
 

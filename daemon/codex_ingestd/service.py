@@ -17,6 +17,7 @@ from codex.logging.store.sqlite import Store
 from codex_ingestd.database import Database
 from codex_ingestd.hook_runner import HookRunners
 from codex_ingestd.hooks import Hook
+from codex_ingestd.housekeeping import VERIFY_BYTES_PER_MINUTE, Housekeeping
 from codex_ingestd.intake import Failure, Intake
 from codex_ingestd.marks import EVERYTHING, Marks
 from codex_ingestd.reconcile import Reconciler
@@ -36,9 +37,11 @@ class Service:
         roots: Sequence[str],
         hooks: Sequence[Hook] = (),
         *,
+        verify_rate: int = VERIFY_BYTES_PER_MINUTE,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._database = database
+        self._verify_rate = verify_rate
         self._roots = list(roots)
         self._hooks = list(hooks)
         self._clock = clock
@@ -104,6 +107,7 @@ class Service:
     def _serve(self, database: Database) -> None:
         """The loop, until it is to stop, or until the database's file is another one."""
         self._begin(database.store)
+        housekeeping = Housekeeping(database.store, self._clock, self._verify_rate)
         check_at = 0.0
         while not self._stopping:
             now = self._clock()
@@ -112,8 +116,10 @@ class Service:
                     return
                 check_at = now + self._watcher.check(now)
                 self._note_state(database.store)
-            self._take_marks(self._wait(now, check_at))
+            self._take_marks(self._wait(now, check_at, housekeeping))
             self._turn()
+            if self._is_idle:
+                housekeeping.step()
             database.relieve()
         self._drain()
         self._note(database.store, None)
@@ -123,9 +129,15 @@ class Service:
         self._intake.turn()
         self._reconciler.step(self._clock(), polling=self._watcher.state == "polling")
 
-    def _wait(self, now: float, check_at: float) -> float:
+    @property
+    def _is_idle(self) -> bool:
+        """Whether no file waits and no sweep runs, and the database takes rows."""
+        return not (self._intake.stalled or self._intake.is_due() or self._reconciler.running)
+
+    def _wait(self, now: float, check_at: float, housekeeping: Housekeeping) -> float:
         """Seconds until something is to be done."""
-        waits = (check_at - now, self._reconciler.wait(now), self._intake.wait(now))
+        idle = housekeeping.wait(now) if self._is_idle else None
+        waits = (check_at - now, self._reconciler.wait(now), self._intake.wait(now), idle)
         return max(0.0, min(wait for wait in waits if wait is not None))
 
     def _take_marks(self, timeout: float) -> None:

@@ -18,7 +18,7 @@ from codex_ingestd import audit, log
 from codex_ingestd.finalize_command import chosen_hooks, finalize, hook_options
 from codex_ingestd.housekeeping import VERIFY_BYTES_PER_MINUTE
 from codex_ingestd.service import Service
-from codex_ingestd.status import Status, read_status
+from codex_ingestd.status import SHOWN_FINDINGS, Status, read_status
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 _SHOWN = 40
@@ -153,6 +153,10 @@ def _show(answer: Status, everything: bool) -> None:
     click.echo(f"daemon    {daemon}{f' ({answer.reason})' if answer.reason else ''}")
     click.echo(f"database  {answer.database}")
     click.echo(f"lag       {answer.lag} bytes in {len(answer.streams)} streams")
+    if answer.findings:
+        click.echo(f"findings  {len(answer.findings)}: `codex-ingestd verify` shows what is so by now")
+    for finding in answer.findings[:SHOWN_FINDINGS]:
+        click.echo("          {session_id}, generation {generation}, offset {offset}: {detail}".format(**finding))
     shown = sorted(answer.streams, key=lambda stream: (stream.lag == 0, stream.error is None, stream.session_id))
     if not everything:
         shown = shown[:_SHOWN]

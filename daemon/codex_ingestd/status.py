@@ -13,6 +13,7 @@ from codex.logging.ingest.sources import scan
 from codex.logging.store.connection import has_relation, open_reader, translated
 from codex_ingestd.instance import running
 
+SHOWN_FINDINGS = 5
 _STREAMS = """
 SELECT s.root, s.path, s.session_id, s.state, s.error, s.error_at,
        g.id, g.device, g.inode, g."offset", g.seq, g.committed_at, g.how,
@@ -38,13 +39,14 @@ class StreamStatus(NamedTuple):
 
 
 class Status(NamedTuple):
-    """The whole answer; `pid` is None when no daemon runs."""
+    """The whole answer; `pid` is None when no daemon runs, `findings` are what its slow verify last found wrong."""
 
     database: str
     pid: int | None
     watcher: str
     reason: str
     streams: list[StreamStatus]
+    findings: list[dict[str, object]]
 
     @property
     def lag(self) -> int:
@@ -60,6 +62,8 @@ class Status(NamedTuple):
             "watcher": self.watcher,
             "reason": self.reason,
             **totals,
+            "findings": len(self.findings),
+            "first_findings": self.findings[:SHOWN_FINDINGS],
             "streams": [stream._asdict() for stream in self.streams],
         }
 
@@ -85,7 +89,8 @@ def read_status(database: str, roots: Sequence[str]) -> Status:
     pid = running(database)
     daemon = json.loads(noted.get("daemon", "{}")) if pid is not None else {}
     streams = _streams(known, [*dict.fromkeys([*daemon.get("roots", ()), *roots])])
-    return Status(database, pid, daemon.get("watcher", "none"), daemon.get("reason", ""), streams)
+    findings = json.loads(noted.get("findings") or "[]")
+    return Status(database, pid, daemon.get("watcher", "none"), daemon.get("reason", ""), streams, findings)
 
 
 def _known_streams(rows: object) -> dict[tuple[str, str], _Known]:

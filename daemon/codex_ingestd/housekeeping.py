@@ -110,6 +110,7 @@ class Verifying:
         place = json.loads(scalar(store.connection, _META, ("verified",)) or "{}")
         self._after = int(place.get("after", 0))
         self._began = float(place.get("began", 0.0)) or time.time()
+        self._noted = {"after": self._after, "began": self._began}
         self._noted_at = 0.0
         rows = json.loads(scalar(store.connection, _META, ("findings",)) or "[]")
         self._findings = [Finding(**row) for row in rows]
@@ -146,11 +147,11 @@ class Verifying:
     def _end_round(self) -> float:
         """Begin anew, a day after this round began; what is new meanwhile is checked in this one."""
         age = time.time() - self._began
-        if 0 <= age < ROUND_SECONDS:
-            return min(ROUND_SECONDS - age, _LOOK_SECONDS)
-        self._after, self._began = 0, time.time()
+        over = not 0 <= age < ROUND_SECONDS
+        if over:
+            self._after, self._began = 0, time.time()
         self._note_place()
-        return 0.0
+        return 0.0 if over else min(ROUND_SECONDS - age, _LOOK_SECONDS)
 
     def _keep(self, generation: int, found: list[Finding]) -> None:
         """These are the generation's findings now, in the place of former ones."""
@@ -165,7 +166,10 @@ class Verifying:
         self._store.note("findings", json.dumps([finding._asdict() for finding in self._findings]))
 
     def _note_place(self) -> None:
-        self._store.note("verified", json.dumps({"after": self._after, "began": self._began}))
+        place = {"after": self._after, "began": self._began}
+        if place != self._noted:
+            self._store.note("verified", json.dumps(place))
+            self._noted = place
 
     def _pause(self, cost: int) -> float:
         return cost * 60 / self._rate

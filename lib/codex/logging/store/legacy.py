@@ -95,6 +95,14 @@ FROM (
 ) AS place
 WHERE legacy_session_events.rowid = place.id AND legacy_session_events.number IS NULL"""
 
+_AT_REST = """
+SELECT l.session_id FROM (
+    SELECT session_id, epoch FROM legacy_session_events
+    UNION ALL SELECT session_id, epoch FROM legacy_codex_actions
+    UNION ALL SELECT session_id, epoch FROM legacy_codex_log
+) AS l WHERE l.session_id IS NOT NULL AND NOT EXISTS (SELECT 1 FROM streams WHERE session_id = l.session_id)
+GROUP BY l.session_id HAVING max(l.epoch) < ? ORDER BY l.session_id"""
+
 
 def set_aside(connection: apsw.Connection, path: str) -> None:
     """Rename the forerunners' tables, if there are any, before the steps that make views of their names.
@@ -126,7 +134,8 @@ def set_aside(connection: apsw.Connection, path: str) -> None:
 
 def show(connection: apsw.Connection) -> None:
     """Have the views of an upgraded database show the old rows; nothing changes where they do, or there are none."""
-    if not any(f"legacy_{name}" in _schema(connection) for name in NAMES):
+    schema = _schema(connection)
+    if not any(f"legacy_{name}" in schema for name in NAMES):
         return
     sql = resources.files(__package__) / "schema" / "legacy.sql"
     connection.execute(sql.read_text(encoding="utf-8"))
@@ -137,6 +146,22 @@ def show(connection: apsw.Connection) -> None:
             shown = ", ".join(expressions.get(column, "NULL") for column in _columns(connection, name))
             connection.execute(f"DROP VIEW {name}")
             connection.execute(f"{view}\nUNION ALL\nSELECT {shown} FROM {source}")
+
+
+def is_upgraded(connection: apsw.Connection) -> bool:
+    """Whether a forerunner made the file."""
+    return "legacy_session_events" in _schema(connection)
+
+
+def at_rest(connection: apsw.Connection, before: float) -> list[str]:
+    """Sessions of an upgraded database of which there are old rows alone, none since that epoch second."""
+    return [str(session_id) for (session_id,) in connection.execute(_AT_REST, (before,))]
+
+
+def remove(connection: apsw.Connection, session_id: str) -> None:
+    """Delete the old rows of a session; the caller's transaction, and its choice."""
+    for name in NAMES:
+        connection.execute(f"DELETE FROM legacy_{name} WHERE session_id = ?", (session_id,))  # noqa: S608
 
 
 def _rename(connection: apsw.Connection, name: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from types import TracebackType
 
 import portalocker
@@ -30,21 +30,28 @@ class Instance(AbstractContextManager["Instance"]):
             raise DatabaseError(f"{self.path}: {error.strerror}", hint="Choose another place with --db.") from error
         try:
             portalocker.lock(self._descriptor, _EXCLUSIVE)
-        except portalocker.LockException as error:
+        except portalocker.AlreadyLocked as error:
             pid = _pid(self._descriptor)
             os.close(self._descriptor)
             raise DaemonRunningError(
                 f"a daemon already serves {self._database}: pid {pid or 'unknown'}",
                 hint="Stop that one first, or give this one another --db.",
             ) from error
-        os.ftruncate(self._descriptor, 0)
-        os.pwrite(self._descriptor, f"{os.getpid()}\n".encode(), 0)
+        except portalocker.LockException as error:
+            os.close(self._descriptor)
+            raise DatabaseError(
+                f"{self.path} can't be locked: {error}", hint="Choose a --db on a file system that has locks."
+            ) from error
+        with suppress(OSError):  # a full disk keeps the pid from being told, not the lock from being held
+            os.ftruncate(self._descriptor, 0)
+            os.pwrite(self._descriptor, f"{os.getpid()}\n".encode(), 0)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        os.ftruncate(self._descriptor, 0)
+        with suppress(OSError):
+            os.ftruncate(self._descriptor, 0)
         os.close(self._descriptor)
 
 
@@ -56,8 +63,10 @@ def running(database: str) -> int | None:
         return None
     try:
         portalocker.lock(descriptor, _SHARED)
-    except portalocker.LockException:
+    except portalocker.AlreadyLocked:
         return _pid(descriptor) or 0
+    except portalocker.LockException:
+        return None
     finally:
         os.close(descriptor)
     return None

@@ -55,3 +55,17 @@ def test_new_folders_beyond_the_limit_are_seen(daemon: Daemon, sessions: Session
     for number in range(5):
         sessions.append(f"d{number}/s{number}", "one", "two")
     sessions.arrive(4)
+
+
+@pytest.mark.parametrize("count", [300, pytest.param(5000, marks=pytest.mark.long)])
+def test_few_descriptors_are_enough(daemon: Daemon, sessions: Sessions, count: int) -> None:
+    """Many files, all of them written to, with 40 descriptors: nothing is missed, no file is kept open."""
+    if not shutil.which("prlimit"):
+        pytest.skip("no prlimit here")
+    daemon.start(under=["prlimit", "--nofile=40"])
+    for number in range(count):
+        sessions.append(f"s{number}", "one")
+    for number in range(count):
+        sessions.append(f"s{number}", "two")
+    sessions.arrive(30)
+    assert not daemon.told("can't read now")

@@ -8,17 +8,17 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 
 import apsw
 import click
 
 from codex.logging import config, statement
-from codex.logging.errors import CodexLoggingError, ConfigError, SourceError
+from codex.logging.errors import CodexLoggingError, ConfigError, DatabaseError, SourceError
 from codex.logging.purge import DAY_SECONDS, Purged, Wish
 from codex.logging.purge import purge as purge_streams
+from codex.logging.rebuild import begin, end, swap_in
 from codex.logging.rebuild import rebuild as rebuild_into
-from codex.logging.rebuild import swap_in
 from codex.logging.restore import chosen_generations, restored, session_streams
 from codex.logging.store.connection import open_reader, translated
 from codex.logging.store.sqlite import Store
@@ -186,19 +186,20 @@ def rebuild(db: str | None, built: str | None) -> int:
     database = config.resolve_database(db)
     part = config.absolute(built) if built is not None else f"{database}.rebuild"
     with Instance(database):
-        with closing(open_reader(database)) as old, translated(database), closing(Store(part)) as new:
-            total = sum(target.length for target in targets(old))
-            with progress("Rebuilding", total) as advance:
-                found = _findings(rebuild_into(old, new), advance)
-            with progress("Verifying", total) as advance:
-                steps = (
-                    step for target in targets(new.connection) for step in check(new.connection, target, deep=True)
-                )
-                found += _findings(steps, advance)
+        open_reader(database).close()
+        with suppress(DatabaseError):  # damaged: it is read as it is
+            Store(database).close()
+        with (
+            translated(database),
+            closing(open_reader(database)) as old,
+            closing(begin(old, part, discard=built is None)) as new,
+        ):
+            found = _rebuild(old, new)
+            if not found:
+                end(new)
         for finding in found:
-            click.echo(
-                f"{finding.session_id}: {finding.kind}: generation {finding.generation}: {finding.detail}", err=True
-            )
+            where = f"generation {finding.generation}, bytes {finding.offset} to {finding.end}"
+            click.echo(f"{finding.session_id}: {finding.kind}: {where}: {finding.detail}", err=True)
         if found:
             click.echo(f"nothing was swapped: {len(found)} findings; what could be built is {part}", err=True)
             return 1
@@ -207,6 +208,17 @@ def rebuild(db: str | None, built: str | None) -> int:
             return 0
         click.echo(f"rebuilt {database}; the former one is {swap_in(database, part)}")
     return 0
+
+
+def _rebuild(old: apsw.Connection, new: Store) -> list[Finding]:
+    """Fill the new database, and check each of its rows; without the sources, which `verify` holds against it."""
+    total = sum(target.length for target in targets(old))
+    with progress("Rebuilding", total) as advance:
+        found = _findings(rebuild_into(old, new), advance)
+    with progress("Verifying", total) as advance:
+        alone = (target._replace(at_home=False) for target in targets(new.connection))
+        steps = (step for target in alone for step in check(new.connection, target, deep=True))
+        return found + _findings(steps, advance)
 
 
 @click.command(

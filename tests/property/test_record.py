@@ -21,7 +21,7 @@ from codex.logging.config import LINE_LIMIT
 from codex.logging.ingest.engine import Engine
 from codex.logging.ingest.reader import Limits
 from codex.logging.ingest.sources import Location
-from codex.logging.rebuild import rebuild
+from codex.logging.rebuild import begin, rebuild
 from codex.logging.restore import restored
 from codex.logging.store.connection import scalar
 from codex.logging.store.merge import merge
@@ -237,7 +237,7 @@ class World:
 
     def check_rebuilt(self) -> None:
         """A database built anew has the same events, rejects and chains."""
-        with closing(Store(f"{self.database}.new")) as new:
+        with closing(begin(self.store.connection, f"{self.database}.new")) as new:
             steps = list(rebuild(self.store.connection, new))
             assert [step for step in steps if not isinstance(step, int)] == []
             for name, query in _EVERYTHING.items():

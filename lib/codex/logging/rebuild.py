@@ -7,38 +7,68 @@ The result has the same events, rejects and chains under the same ids.
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
+from hashlib import blake2b
 from typing import Any
 
 import apsw
 
-from codex.logging.errors import DatabaseError
+from codex.logging.errors import DatabaseError, SourceError
 from codex.logging.events import Generation, Stream
-from codex.logging.ingest.reader import Bytes
-from codex.logging.replay import batches
-from codex.logging.store.connection import has_relation, immediate, open_writer, translated
+from codex.logging.ingest.reader import Bytes, Limits
+from codex.logging.replay import LIMITS, batches
+from codex.logging.store import legacy
+from codex.logging.store.connection import immediate, open_writer, scalar, translated
 from codex.logging.store.record import Record
 from codex.logging.store.segments import BLOCK_BYTES, Chain
-from codex.logging.store.sqlite import Store, read_streams
+from codex.logging.store.sqlite import Store, read_ledger, read_streams
 from codex.logging.targets import Finding, SourceFile, Target, targets
 from codex.logging.verify import check
 
 _PIECE = 1 << 20
-_OTHERS = """
-SELECT name, sql FROM sqlite_schema
-WHERE type = 'table' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' AND name NOT IN (
-    'streams', 'generations', 'events', 'ingest_rejects', 'segments', 'tombstones', 'meta')"""
+_REBUILT_FROM = "rebuilt_from"
+_DERIVED = frozenset({"streams", "generations", "events", "ingest_rejects", "segments", "tombstones", "meta"})
+_OURS = frozenset({"hook_runs", "hook_watermarks"})  # made by the schema, and not to be had from the bytes
+_TABLES = """
+SELECT name, sql FROM sqlite_schema JOIN pragma_table_list AS list USING (name)
+WHERE list.schema = 'main' AND list.type = 'table' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'"""
+_REST = "SELECT name, sql FROM sqlite_schema WHERE type IN ('index', 'view', 'trigger') AND sql IS NOT NULL"
+_COLUMNS = "SELECT name FROM pragma_table_xinfo(?) WHERE hidden = 0"
 
 
-def rebuild(old: apsw.Connection, new: Store) -> Iterator[int | Finding]:
-    """Fill the new store from the old database: bytes done and findings as they come.
+def begin(old: apsw.Connection, path: str, *, discard: bool = False) -> Store:
+    """The store that a rebuild fills: what an interrupted one left there, unless the old ledger has changed since.
 
-    It goes on where a rebuild into the same store stopped. A finding tells of a generation whose bytes are whole
-    neither in its source nor in the old segments: the new store lacks it from there on.
+    With `discard` whatever else is there is removed. Raises DatabaseError, also where another database is there.
     """
+    ledger = blake2b(repr(read_ledger(old)).encode(), digest_size=20).hexdigest()
+    if os.path.exists(path):
+        new = Store(path)
+        mark = scalar(new.connection, "SELECT value FROM meta WHERE key = ?", (_REBUILT_FROM,))
+        if mark == ledger:
+            return new
+        is_empty = not scalar(new.connection, "SELECT count(*) FROM streams")
+        new.close()
+        if mark is None and not is_empty and not discard:
+            raise DatabaseError(f"{path} is a database already", hint="Choose another name; nothing is overwritten.")
+        for suffix in ("", "-wal", "-shm"):
+            with suppress(FileNotFoundError):
+                os.unlink(path + suffix)
+    new = Store(path)
+    new.note(_REBUILT_FROM, "")
     new.copy_ledger(old)
-    _copy_others(old, new.connection)
+    new.note(_REBUILT_FROM, ledger)
+    return new
+
+
+def rebuild(old: apsw.Connection, new: Store, limits: Limits = LIMITS) -> Iterator[int | Finding]:
+    """Fill the store that `begin` gave from the old database: bytes done and findings as they come.
+
+    A finding tells of a generation whose bytes are whole neither in its source nor in the old segments: the new store
+    lacks it from there on. Raises DatabaseError.
+    """
     rows: list[Any] = old.execute("SELECT id, committed_at FROM generations").fetchall()
     committed: dict[int, float] = dict(rows)
     begun = {
@@ -49,31 +79,39 @@ def rebuild(old: apsw.Connection, new: Store) -> Iterator[int | Finding]:
     for target in targets(old):
         if target.tombstone is None:
             stream, generation = begun[target.generation.id]
-            yield from _replay(old, new, target, stream._replace(generations=(generation,)))
+            yield from _replay(old, new, target, stream._replace(generations=(generation,)), limits)
             new.finish(target.generation, committed[generation.id])
+    with translated(new.path):
+        yield from _copy_others(old, new.connection)
 
 
-def _replay(old: apsw.Connection, new: Store, target: Target, stream: Stream) -> Iterator[int | Finding]:
+def end(new: Store) -> None:
+    """The store is whole: from now on it is a database like any other."""
+    new.note(_REBUILT_FROM, None)
+
+
+def _replay(
+    old: apsw.Connection, new: Store, target: Target, stream: Stream, limits: Limits
+) -> Iterator[int | Finding]:
     """Take one generation's bytes again, from where the new store has them."""
     former, generation = target.generation, stream.generations[0]
     record = Record(old, former.id)
     with SourceFile(target) as file:
         source: Bytes | None = file if _has(file, former) else record if _is_whole(old, target) else None
+        breaks = _breaks(record)
         if source is None:
             yield target.finding("lost", generation.cursor.offset, target.length, "no sound bytes, here nor there")
             return
-        offset = generation.cursor.offset
-        start = offset - offset % BLOCK_BYTES
-        rest = new.recorded(generation.id, start, offset) if offset > start else b""
-        chain = Chain(offset, generation.block, rest)
-        for batch in batches(source, former, dict(record.breaks()), generation.cursor):
+        chain = _chain(new, generation)
+        for batch in batches(source, former, breaks or {}, generation.cursor, limits):
             chain.update(batch.data)
             generation = former._replace(
                 cursor=batch.after, chain=chain.digest(), block=chain.block, ended=None, how=None, superseded_by=None
             )
             stream = new.commit(stream, generation, batch, None)
             yield len(batch.data)
-    if (generation.cursor._replace(seq=0), generation.chain) != (former.cursor._replace(seq=0), former.chain):
+    last = former.cursor if breaks is None else former.cursor._replace(seq=generation.cursor.seq)
+    if (generation.cursor, generation.chain) != (last, former.chain):
         yield target.finding("differs", 0, target.length, "the rows made anew end elsewhere than the old ones")
 
 
@@ -86,25 +124,63 @@ def _is_whole(old: apsw.Connection, target: Target) -> bool:
 def _has(file: SourceFile, generation: Generation) -> bool:
     """Whether the file begins with exactly the bytes that the generation's chain is of."""
     chain, length = Chain(), generation.cursor.offset
-    while file.is_there and chain.offset < length:
-        piece = file.read(chain.offset, min(_PIECE, length - chain.offset))
-        if not piece:
-            return False
-        chain.update(piece)
+    try:
+        while file.is_there and chain.offset < length:
+            piece = file.read(chain.offset, min(_PIECE, length - chain.offset))
+            if not piece:
+                return False
+            chain.update(piece)
+    except SourceError:
+        return False
     return file.is_there and chain.digest() == generation.chain
 
 
-def _copy_others(old: apsw.Connection, new: apsw.Connection) -> None:
-    """Tables that others keep in the same file come along as they are."""
-    for name, sql in old.execute(_OTHERS).fetchall():
-        if has_relation(new, str(name)):
-            continue
-        quoted = '"' + str(name).replace('"', '""') + '"'
-        with immediate(new):
-            new.execute(str(sql))
-            rows = old.execute(f"SELECT * FROM {quoted}").fetchall()  # noqa: S608
-            if rows:
-                new.executemany(f"INSERT INTO {quoted} VALUES ({', '.join('?' * len(rows[0]))})", rows)  # noqa: S608
+def _breaks(record: Record) -> dict[int, int] | None:
+    """Where the numbering jumps; None where the old segments can't be read."""
+    try:
+        return dict(record.breaks())
+    except apsw.CorruptError:
+        return None
+
+
+def _chain(new: Store, generation: Generation) -> Chain:
+    offset = generation.cursor.offset
+    start = offset - offset % BLOCK_BYTES
+    rest = new.recorded(generation.id, start, offset) if offset > start else b""
+    return Chain(offset, generation.block, rest)
+
+
+def _copy_others(old: apsw.Connection, new: apsw.Connection) -> Iterator[Finding]:
+    """What others keep in the same file, and what can't be had from the bytes, comes along as it is."""
+    for name, sql in old.execute(_TABLES).fetchall():
+        if name not in _DERIVED:
+            try:
+                with immediate(new):
+                    _copy_table(old, new, str(name), str(sql))
+            except apsw.CorruptError as error:
+                yield Finding("", 0, "lost", 0, 0, f"table {name}: {error}")
+    with immediate(new):
+        legacy.show(new)
+        for name, sql in old.execute(_REST).fetchall():
+            if scalar(new, "SELECT 1 FROM sqlite_schema WHERE name = ?", (name,)) is None:
+                new.execute(str(sql))
+
+
+def _copy_table(old: apsw.Connection, new: apsw.Connection, name: str, sql: str) -> None:
+    quoted = _quoted(name)
+    if name in _OURS:
+        new.execute(f"DELETE FROM {quoted}")  # noqa: S608
+    else:
+        new.execute(f"DROP TABLE IF EXISTS {quoted}")
+        new.execute(sql)
+    columns = [_quoted(str(row[0])) for row in old.execute(_COLUMNS, (name,))]
+    chosen, places = ", ".join(columns), ", ".join("?" * len(columns))
+    rows = old.execute(f"SELECT {chosen} FROM {quoted}")  # noqa: S608
+    new.executemany(f"INSERT INTO {quoted} ({chosen}) VALUES ({places})", rows)  # noqa: S608
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
 
 
 def swap_in(database: str, built: str) -> str:
@@ -113,29 +189,34 @@ def swap_in(database: str, built: str) -> str:
     Nobody may write either of them meanwhile. Raises DatabaseError.
     """
     kept = f"{database}.before-rebuild"
-    with translated(built), closing(open_writer(built)) as connection:
-        connection.pragma("journal_mode", "delete")  # the file alone is the whole database
-    try:
-        with closing(open_writer(database)) as connection:
-            connection.pragma("journal_mode", "delete")
-    except DatabaseError:
-        pass  # damaged: it is kept as it is
-    try:
-        if os.path.exists(database):
-            for suffix in ("-wal", "-shm", ""):
-                if os.path.exists(database + suffix):
-                    _keep(database + suffix, kept + suffix)
+    with translated(built):
+        _fold_log(built)
+        shutil.copymode(database, built)
+        with suppress(PermissionError):
+            os.chown(built, os.stat(database).st_uid, os.stat(database).st_gid)
+    with suppress(DatabaseError), translated(database):  # damaged, or somebody reads it: it is kept as it is
+        _fold_log(database)
+    with translated(database):
+        for suffix in ("-wal", "-shm"):  # a log of the old file beside the new one would be replayed into it
+            with suppress(FileNotFoundError):
+                os.replace(database + suffix, kept + suffix)
+        with suppress(FileNotFoundError):
+            os.unlink(kept)
+        os.link(database, kept)
         os.replace(built, database)
-    except OSError as error:
-        raise DatabaseError(f"{database}: {error.strerror}") from error
+        _sync_folder(database)
     return kept
 
 
-def _keep(path: str, kept: str) -> None:
-    """A log of the old file beside the new one would be replayed into it, so it moves; the file itself is linked."""
-    if path.endswith(("-wal", "-shm")):
-        os.replace(path, kept)
-        return
-    if os.path.exists(kept):
-        os.unlink(kept)
-    os.link(path, kept)
+def _fold_log(path: str) -> None:
+    """Bring what the write-ahead log holds into the file, so that the file alone is the whole database."""
+    with closing(open_writer(path)) as connection:
+        connection.pragma("journal_mode", "delete")
+
+
+def _sync_folder(path: str) -> None:
+    descriptor = os.open(os.path.dirname(path), os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

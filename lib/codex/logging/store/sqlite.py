@@ -35,7 +35,7 @@ _LEDGER = {
 _NOTHING_INGESTED = f"""
 UPDATE generations SET "offset" = 0, seq = base_seq, lines = 0, line_seq = 0, parts = 0, skip_from = -1,
                        skip_reason = '', chain = x'{segments.START.hex()}', block = x'{segments.START.hex()}'
-WHERE how IS NOT 'purged' AND id NOT IN (SELECT id >> 40 FROM segments)"""  # noqa: S608
+WHERE how IS NOT 'purged'"""  # noqa: S608
 _FINISH = """
 UPDATE generations SET seq = ?, ended = ?, how = ?, superseded_by = ?, modified = ?, committed_at = ? WHERE id = ?"""
 _INSERT_STREAM = """
@@ -49,6 +49,7 @@ UPDATE generations SET head_length = ?, head = ?, marker = ?, "offset" = ?, seq 
                        parts = ?, skip_from = ?, skip_reason = ?, chain = ?, block = ?, modified = ?,
                        committed_at = ?
 WHERE id = ? AND "offset" = ? AND seq = ? AND superseded_by IS NULL"""
+_LATEST_GENERATION = "SELECT id, seq FROM generations WHERE stream = ? ORDER BY id DESC LIMIT 1"
 _MOVE_SEQ = "UPDATE generations SET seq = ? WHERE id = ? AND seq = ?"
 _INSERT_EVENT = """
 INSERT INTO events (id, ts, role, kind, message, meta, "offset", length) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"""
@@ -155,11 +156,10 @@ class Store:
     def copy_ledger(self, former: apsw.Connection) -> None:
         """Take over another database's streams and generations, with nothing ingested yet, under the same ids."""
         with translated(self.path), immediate(self.connection):
-            for table, columns in _LEDGER.items():
+            for table, rows in read_ledger(former).items():
+                columns = _LEDGER[table]
                 places = ", ".join("?" * (columns.count(",") + 1))
-                query = f"INSERT OR IGNORE INTO {table} ({columns}) VALUES ({places})"  # noqa: S608
-                rows = former.execute(f"SELECT {columns} FROM {table} ORDER BY 1")  # noqa: S608
-                self.connection.executemany(query, rows)
+                self.connection.executemany(f"INSERT INTO {table} ({columns}) VALUES ({places})", rows)  # noqa: S608
             self.connection.execute(_NOTHING_INGESTED)
 
     def finish(self, generation: Generation, committed_at: float) -> None:
@@ -226,9 +226,9 @@ class Store:
             raise StaleWatermarkError("another importer moved this watermark first")
 
     def _begin_generation(self, stream: Stream, new: Generation, now: float) -> Generation:
-        latest = scalar(self.connection, "SELECT max(id) FROM generations WHERE stream = ?", (stream.id,))
-        if latest != (stream.current.id if stream.current else None):
-            raise StaleWatermarkError("another importer began a generation of this stream first")
+        latest = self.connection.execute(_LATEST_GENERATION, (stream.id,)).fetchone()
+        if latest != ((stream.current.id, stream.seq) if stream.current else None):
+            raise StaleWatermarkError("another importer began or continued a generation of this stream first")
         fingerprint = (new.head_length, new.head, new.marker)
         state = (*new.cursor, new.base_seq, new.chain, new.block, new.modified, now, now)
         self.connection.execute(_INSERT_GENERATION, (stream.id, *new.identity, *fingerprint, *state))
@@ -259,6 +259,14 @@ class Store:
             frame,
         )
         self.connection.execute(_INSERT_SEGMENT, row)
+
+
+def read_ledger(connection: apsw.Connection) -> dict[str, list[tuple[Any, ...]]]:
+    """The ledger's rows, by table: what a database that is built anew can't have from the bytes."""
+    return {
+        table: connection.execute(f"SELECT {columns} FROM {table} ORDER BY 1").fetchall()  # noqa: S608
+        for table, columns in _LEDGER.items()
+    }
 
 
 def event_row(key: int, event: Event) -> tuple[object, ...]:

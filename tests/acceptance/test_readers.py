@@ -384,7 +384,6 @@ def test_5_views_of_one_session_are_fast(database: Path, log_dir: Path) -> None:
             assert "SCAN" not in str(plan)
 
 
-@pytest.mark.xfail(strict=True, reason="open_reader knows CantOpenError alone, and SQLite says ReadOnlyError as well")
 def test_reader_shows_what_is_there_when_it_may_not_import(folder: Path) -> None:
     """A database that this user can't write is read as it is, and the reader says what it left out."""
     succeed("codex-import-ndjson --all", folder)

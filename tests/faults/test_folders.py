@@ -118,7 +118,6 @@ def test_a_root_that_can_not_be_made_is_waited_for(daemon: Daemon, sessions: Ses
     sessions.arrive(5)
 
 
-@pytest.mark.xfail(strict=True, reason="scan() passes over a folder that can't be read without a word")
 def test_a_folder_that_may_not_be_read_is_told_of_once(daemon: Daemon, sessions: Sessions) -> None:
     """An unreadable folder: one warning however often it is looked at; the other files arrive."""
     closed = sessions.log_dir / "closed"

@@ -134,7 +134,6 @@ def test_reader_of_the_log_prevents_stillness(store: Store, database: Path) -> N
             assert not is_still
 
 
-@pytest.mark.xfail(strict=True, reason="open_writer opens and closes the file beside its connection")
 def test_second_connection_keeps_the_first_ones_locks(store: Store, database: Path) -> None:
     """A process that opens its database twice still has its lock, without which others delete its log under it."""
 

@@ -382,7 +382,6 @@ def test_details_that_are_no_plain_json_are_given_as_text(tmp_path: Path) -> Non
     assert script.details()[0]["meta"] == deep
 
 
-@pytest.mark.xfail(strict=True, reason="rebuild leaves hook_runs and hook_watermarks behind")
 def test_rebuilt_database_knows_what_ran(daemon: Daemon, log_dir: Path, tmp_path: Path) -> None:
     """What hooks did, and what was due, is the same after `rebuild`."""
     script = Script(tmp_path)

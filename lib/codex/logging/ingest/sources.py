@@ -131,14 +131,18 @@ class Found(NamedTuple):
 def scan(root: str) -> Iterator[Found]:
     """Every file under the root whose name is a log's, depth first; links aren't followed.
 
-    A folder that can't be read is passed over, and so is a file in a folder that can't be entered; a root that is
-    missing has no files.
+    A folder that can't be read is told of like a file that can't; a file in a folder that can't be entered is passed
+    over, and a root that is missing has no files.
     """
     folders = [root]
     while folders:
+        folder = folders.pop()
         try:
-            entries = os.scandir(folders.pop())
-        except OSError:
+            entries = os.scandir(folder)
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            yield Found(Location(root, os.path.relpath(folder, root), 0), None, f"can't be read: {error.strerror}")
             continue
         with entries:
             for entry in entries:

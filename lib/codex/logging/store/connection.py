@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import resources
 from typing import Any
 
@@ -26,7 +26,7 @@ def open_writer(path: str, *, wait_milliseconds: int = BUSY_MILLISECONDS) -> aps
     """
     with translated(path):
         os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
-        os.close(os.open(path, os.O_CREAT | os.O_RDWR | getattr(os, "O_CLOEXEC", 0), 0o600))
+        _make_private(path)
         connection = apsw.Connection(path, statementcachesize=200)
         connection.set_busy_timeout(wait_milliseconds)
         connection.pragma("page_size", 16384)  # takes effect on a new file only
@@ -35,6 +35,15 @@ def open_writer(path: str, *, wait_milliseconds: int = BUSY_MILLISECONDS) -> aps
         connection.pragma("synchronous", "normal")
         migrate(connection, path)
     return connection
+
+
+def _make_private(path: str) -> None:
+    """Make an empty file with mode 0600; one that is there is not opened.
+
+    Closing any descriptor of it would drop the POSIX locks of this process's other connections to it.
+    """
+    with suppress(FileExistsError):
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | getattr(os, "O_CLOEXEC", 0), 0o600))
 
 
 def open_reader(path: str) -> apsw.Connection:
@@ -49,7 +58,7 @@ def open_reader(path: str) -> apsw.Connection:
             connection = apsw.Connection(path, flags=apsw.SQLITE_OPEN_READONLY)
             connection.set_busy_timeout(BUSY_MILLISECONDS)
             connection.pragma("schema_version")
-        except apsw.CantOpenError:
+        except (apsw.CantOpenError, apsw.ReadOnlyError):
             # In a folder that we can't write, a WAL database opens only as what it is: nobody writes it.
             connection = apsw.Connection(
                 f"file:{_quoted(path)}?immutable=1", flags=apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI

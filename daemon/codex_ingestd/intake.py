@@ -15,6 +15,7 @@ from codex_ingestd.scheduler import Scheduler
 _RETRY_BUSY = (0.05, 1.0)
 _RETRY_FAILED = (1.0, 60.0)
 _RETRY_DATABASE = (0.1, 5.0)
+_TELL_REJECTS = 60.0
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +41,7 @@ class Intake:
         self._store = store
         self._clock = clock
         self._scheduler: Scheduler[Location] = Scheduler()
+        self._rejects: dict[Location, tuple[float, int]] = {}
         self._stalls = 0
         self._stalled_until = 0.0
 
@@ -96,8 +98,17 @@ class Intake:
         if progress.events or progress.rejects:
             log.debug("ingested", extra={"path": location.path, "rows": progress.events, "bytes": progress.taken})
         if progress.rejects:
-            log.warning("lines rejected", extra={"path": location.path, "rejects": progress.rejects})
+            self._tell_rejects(location, progress.rejects, now)
         return progress
+
+    def _tell_rejects(self, location: Location, rejects: int, now: float) -> None:
+        """Tell of the first ones at once, of those that follow in one sum a minute."""
+        quiet_until, untold = self._rejects.get(location, (now, 0))
+        untold += rejects
+        if now >= quiet_until:
+            log.warning("lines rejected", extra={"path": location.path, "rejects": untold})
+            quiet_until, untold = now + _TELL_REJECTS, 0
+        self._rejects[location] = (quiet_until, untold)
 
     def _succeeded(self, location: Location, progress: Progress) -> None:
         if self._stalls and progress.taken:

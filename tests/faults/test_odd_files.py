@@ -116,3 +116,14 @@ def test_one_defect_stops_no_other_file(store: Store, sessions: Sessions, caplog
     assert sessions.rows() == {"good": [(1, "0"), (2, "1"), (3, "2")]}
     assert [record.message for record in caplog.records if record.exc_info] == ["a defect"]
     assert 0 < (intake.wait(time.monotonic()) or 0) <= 4
+
+
+def test_a_file_of_bad_lines_does_not_fill_the_log(daemon: Daemon, sessions: Sessions) -> None:
+    """Bad lines without end are told of at once, and then by their sum each minute; status has their number."""
+    daemon.start()
+    with (sessions.log_dir / "bad.ndjson").open("ab", buffering=0) as log:
+        for number in range(1, 51):
+            log.write(b"no json\n")
+            wait_for(lambda number=number: daemon.scalar("SELECT count(*) FROM ingest_rejects") == number)
+    assert daemon.status()["rejects"] == 50
+    assert [record["rejects"] for record in daemon.told("lines rejected")] == [1]

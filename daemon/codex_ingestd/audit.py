@@ -215,10 +215,11 @@ def _rebuild(old: apsw.Connection, new: Store) -> list[Finding]:
     total = sum(target.length for target in targets(old))
     with progress("Rebuilding", total) as advance:
         found = _findings(rebuild_into(old, new), advance)
+    if found:
+        return found
     with progress("Verifying", total) as advance:
         alone = (target._replace(at_home=False) for target in targets(new.connection))
-        steps = (step for target in alone for step in check(new.connection, target, deep=True))
-        return found + _findings(steps, advance)
+        return _findings((step for target in alone for step in check(new.connection, target, deep=True)), advance)
 
 
 @click.command(

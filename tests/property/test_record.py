@@ -29,6 +29,7 @@ from codex.logging.store.sqlite import Store, read_streams
 from codex.logging.targets import targets
 from codex.logging.verify import check
 from tests.daemon import wait_for
+from tests.record import everything
 
 _OBJECTS = re.compile(rb'(\{"n":\d+,"message":"x*"\})+[ \t\r]*')
 _LIMITS = Limits(batch=300, line=LINE_LIMIT)
@@ -43,14 +44,6 @@ while engine.ingest(Location(sys.argv[2], "s.ndjson", 0), final=True).more:
     pass
 """
 _COMMITS = "SELECT count(*) FROM segments"
-_EVERYTHING = {
-    "events": "SELECT * FROM events ORDER BY id",
-    "rejects": "SELECT * FROM ingest_rejects ORDER BY id",
-    "chains": 'SELECT id, stream, "offset", seq, lines, line_seq, parts, skip_from, skip_reason, base_seq, chain,'
-    " block, head_length, head, marker, how, superseded_by FROM generations ORDER BY id",
-    "streams": "SELECT id, root, path, session_id, state FROM streams ORDER BY id",
-    "view": "SELECT * FROM session_events ORDER BY generation, seq, part",
-}
 
 
 class Life:
@@ -240,8 +233,7 @@ class World:
         with closing(begin(self.store.connection, f"{self.database}.new")) as new:
             steps = list(rebuild(self.store.connection, new))
             assert [step for step in steps if not isinstance(step, int)] == []
-            for name, query in _EVERYTHING.items():
-                assert list(new.connection.execute(query)) == list(self.store.connection.execute(query)), name
+            assert everything(new.connection) == everything(self.store.connection)
 
     # -- the model
 

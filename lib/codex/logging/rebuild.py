@@ -25,7 +25,7 @@ from codex.logging.store.record import Record
 from codex.logging.store.segments import BLOCK_BYTES, Chain
 from codex.logging.store.sqlite import Store, read_ledger, read_streams
 from codex.logging.targets import Finding, SourceFile, Target, targets
-from codex.logging.verify import check
+from codex.logging.verify import has_sound_bytes
 
 _PIECE = 1 << 20
 _REBUILT_FROM = "rebuilt_from"
@@ -97,7 +97,7 @@ def _replay(
     former, generation = target.generation, stream.generations[0]
     record = Record(old, former.id)
     with SourceFile(target) as file:
-        source: Bytes | None = file if _has(file, former) else record if _is_whole(old, target) else None
+        source: Bytes | None = file if _has(file, former) else record if has_sound_bytes(old, target) else None
         breaks = _breaks(record)
         if source is None:
             yield target.finding("lost", generation.cursor.offset, target.length, "no sound bytes, here nor there")
@@ -113,12 +113,6 @@ def _replay(
     last = former.cursor if breaks is None else former.cursor._replace(seq=generation.cursor.seq)
     if (generation.cursor, generation.chain) != (last, former.chain):
         yield target.finding("differs", 0, target.length, "the rows made anew end elsewhere than the old ones")
-
-
-def _is_whole(old: apsw.Connection, target: Target) -> bool:
-    """Whether the old segments give the bytes that the ledger's chain is of."""
-    steps = check(old, target._replace(at_home=False))
-    return all(isinstance(step, int) or step.kind == "accounting" for step in steps)
 
 
 def _has(file: SourceFile, generation: Generation) -> bool:

@@ -176,11 +176,14 @@ def next_target(connection: apsw.Connection, after: int) -> Target | None:
 def orphans(connection: apsw.Connection) -> Iterator[Finding]:
     """Rows of generations that the ledger doesn't have."""
     for name, query in _NEXT_OF.items():
-        number = scalar(connection, query, (-(1 << 63),))
-        while number is not None:
-            if scalar(connection, "SELECT 1 FROM generations WHERE id = ?", (number,)) is None:
-                yield Finding("", number, "ledger", 0, 0, f"there is a row of it in {name}, but not in generations")
-            number = scalar(connection, query, (number << 40 | 0xFFFFFFFFFF,))
+        try:
+            number = scalar(connection, query, (-(1 << 63),))
+            while number is not None:
+                if scalar(connection, "SELECT 1 FROM generations WHERE id = ?", (number,)) is None:
+                    yield Finding("", number, "ledger", 0, 0, f"there is a row of it in {name}, but not in generations")
+                number = scalar(connection, query, (number << 40 | 0xFFFFFFFFFF,))
+        except apsw.CorruptError as error:
+            yield Finding("", 0, "database", 0, 0, f"{name}: {error}")
 
 
 def _target(stream: Stream, generation: Generation, stone: Tombstone | None) -> Target:

@@ -75,6 +75,16 @@ def check(
         yield target.finding("database", 0, target.length, str(error))
 
 
+def has_sound_bytes(connection: apsw.Connection, target: Target) -> bool:
+    """Whether the segments give the bytes that the ledger's chain is of."""
+    walk = _Walk(Record(connection, target.generation.id), target._replace(at_home=False), {})
+    try:
+        whole = all(isinstance(step, int) for step in walk.steps())
+    except apsw.CorruptError:
+        return False
+    return whole and walk.chain.digest() == target.generation.chain
+
+
 def _check_tombstone(connection: apsw.Connection, target: Target) -> Iterator[Finding]:
     if target.tombstone != (target.length, target.generation.chain):
         yield target.finding("tombstone", 0, target.length, "the tombstone isn't the ledger's length and chain")

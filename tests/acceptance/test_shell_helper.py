@@ -383,7 +383,6 @@ def test_sessions_of_both_kinds_share_a_file(shell: list[str], tmp_path: Path, e
     ]
 
 
-@pytest.mark.xfail(strict=True, reason="codex-logs has no shell-helper command yet")
 def test_command_tells_where_it_is(tmp_path: Path) -> None:
     """`codex-logs shell-helper` prints the path that a shell can source."""
     assert Path(succeed("codex-logs shell-helper", tmp_path).rstrip("\n")).samefile(HELPER)

@@ -7,17 +7,20 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
+import apsw
 import portalocker
 
-from codex.logging.errors import SourceError
+from codex.logging.errors import DatabaseError, SourceError, StaleWatermarkError
 from codex.logging.events import Stream
-from codex.logging.ingest.sources import Facts, Location, survey
-from codex.logging.store.connection import translated
+from codex.logging.ingest.sources import Facts, Location, facts_of, look, survey
+from codex.logging.store.connection import scalar, translated
 from codex.logging.store.sqlite import Store, read_streams
-from codex.logging.verify import Finding, check, targets
+from codex.logging.targets import Finding, targets_of
+from codex.logging.verify import check
 
 DAY_SECONDS = 86400
 _TRUNCATE_SECONDS = 10.0
+_UNWIPED = "unwiped"
 _LAST_COMMITS = "SELECT stream, max(committed_at) FROM generations GROUP BY stream"
 
 
@@ -41,74 +44,101 @@ class Wish(NamedTuple):
 
 
 def purge(store: Store, wish: Wish) -> Iterator[Purged]:
-    """Purge what the wish asks for and nothing else may lose. Raises DatabaseError."""
+    """Purge what the wish asks for and nothing else may lose.
+
+    Raises DatabaseError, at the end also where the file could not be cleared of what purged rows leave in it: the next
+    purge of rows tries that again.
+    """
     rows: list[Any] = store.connection.execute(_LAST_COMMITS).fetchall()
     last_commits: dict[int, float] = dict(rows)
-    purged_any = False
-    if wish.rows and not wish.dry_run:
+    erases = wish.rows and not wish.dry_run
+    if erases:
         store.connection.pragma("secure_delete", True)
     for stream in read_streams(store.connection):
         at_rest = last_commits.get(stream.id, 0.0) < wish.before
         named = not wish.session_ids or stream.session_id in wish.session_ids
-        if not (at_rest and named and stream.standing):
-            continue
-        files = survey(Location(stream.root, stream.key, 0))
-        length = sum(generation.cursor.offset for generation in stream.standing)
-        because = _objection(store, stream, files, wish)
-        if because is None and not wish.dry_run:
-            because = _remove(store, stream, files, wish)
-            purged_any = purged_any or because is None
-        yield Purged(stream.session_id, [place.path for place, _ in files], length, because)
-    if purged_any and wish.rows:
+        if at_rest and named and stream.standing:
+            yield _purge(store, stream, wish)
+    if erases and scalar(store.connection, "SELECT value FROM meta WHERE key = ?", (_UNWIPED,)):
         _wipe(store)
 
 
-def _objection(store: Store, stream: Stream, files: list[tuple[Location, Facts]], wish: Wish) -> str | None:
+def _purge(store: Store, stream: Stream, wish: Wish) -> Purged:
+    length = sum(generation.cursor.offset for generation in stream.generations if generation.how != "purged")
+    try:
+        files = [facts for _, facts in survey(Location(stream.root, stream.key, 0))]
+    except SourceError as error:
+        return Purged(stream.session_id, [], length, f"its files can't be seen: {error}")
+    because = _objection(store, stream, files, wish)
+    if because is None and not wish.dry_run:
+        because = _remove(store, stream, files, wish)
+    return Purged(stream.session_id, [facts.location.path for facts in files], length, because)
+
+
+def _objection(store: Store, stream: Stream, files: list[Facts], wish: Wish) -> str | None:
     """Why the stream must stay; None when nothing speaks against it."""
-    for place, facts in files:
-        known = stream.at(facts.identity)
+    for facts in files:
+        path, known = facts.location.path, stream.at(facts.identity)
         if known is None or known.cursor.offset != facts.size:
-            return f"{place.path} is not wholly ingested"
+            return f"{path} is not wholly ingested"
         if facts.modified / 1e9 >= wish.before:
-            return f"{place.path} was written lately"
+            return f"{path} was written lately"
     if wish.rows and files and not wish.sources:
         return "its files are still there: purge them as well with --sources"
-    for target in targets(store.connection, [stream.session_id]):
-        if any(target.generation.id == generation.id for generation in stream.generations):
-            for step in check(store.connection, target):
-                if isinstance(step, Finding):
-                    return f"it doesn't verify: {step.detail} (generation {step.generation}, offset {step.offset})"
+    for target in targets_of(store.connection, stream):
+        for step in check(store.connection, target):
+            if isinstance(step, Finding):
+                return f"it doesn't verify: {step.detail} (generation {step.generation}, offset {step.offset})"
     return None
 
 
-def _remove(store: Store, stream: Stream, files: list[tuple[Location, Facts]], wish: Wish) -> str | None:
+def _remove(store: Store, stream: Stream, files: list[Facts], wish: Wish) -> str | None:
+    """The files first: rows without their file are still whole, but a file without its rows would be ingested anew."""
     if wish.sources:
-        for place, facts in files:
+        for facts in files:
             try:
-                _unlink(place.path, facts.size)
+                _unlink(facts)
             except (OSError, SourceError, portalocker.LockException) as error:
-                return f"{place.path} can't be removed: {error}"
+                return f"{facts.location.path} can't be removed: {error}"
     if wish.rows:
-        store.purge(stream)
+        store.note(_UNWIPED, "rows were purged, and the file is not yet cleared of what they leave in it")
+        try:
+            store.purge(stream)
+        except StaleWatermarkError:
+            return "it was written meanwhile"
     return None
 
 
-def _unlink(path: str, size: int) -> None:
-    """Remove a file under its writers' lock, if it has not grown since it was verified."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+def _unlink(facts: Facts) -> None:
+    """Remove a file under its writers' lock, if it is as it was when it was verified."""
+    descriptor = os.open(facts.location.path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     try:
         portalocker.lock(descriptor, portalocker.LockFlags.EXCLUSIVE | portalocker.LockFlags.NON_BLOCKING)
-        if os.fstat(descriptor).st_size != size:
-            raise SourceError("it has grown meanwhile")
-        os.unlink(path)
+        if not facts_of(facts.location, os.fstat(descriptor)) == facts == look(facts.location):
+            raise SourceError("it has changed meanwhile")
+        os.unlink(facts.location.path)
     finally:
         os.close(descriptor)
 
 
 def _wipe(store: Store) -> None:
-    """Give the freed pages back, and empty the write-ahead log, which still holds what they held."""
+    """Make the file anew, and empty the write-ahead log: free pages, and gaps within pages, hold what rows held."""
+    hint = "Stop who reads it, or make room on the disk, and purge again: purged rows can still be found in the file."
     deadline = time.monotonic() + _TRUNCATE_SECONDS
-    with translated(store.path):
-        store.connection.execute("PRAGMA incremental_vacuum").fetchall()
-        while store.connection.wal_checkpoint(mode=3)[0] > 0 and time.monotonic() < deadline:
-            time.sleep(0.1)
+    try:
+        with translated(store.path):
+            store.connection.execute("VACUUM")
+            while not _truncate(store.connection):
+                if time.monotonic() >= deadline:
+                    raise DatabaseError(f"{store.path}: its write-ahead log is being read, and can't be emptied")
+                time.sleep(0.1)
+    except DatabaseError as error:
+        raise DatabaseError(str(error), hint=hint) from error
+    store.note(_UNWIPED, None)
+
+
+def _truncate(connection: apsw.Connection) -> bool:
+    try:
+        return connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)[0] <= 0
+    except apsw.BusyError:
+        return False

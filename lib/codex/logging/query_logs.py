@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 import click
@@ -37,6 +38,7 @@ __all__ = ["Row", "Selection", "command", "main", "read_rows"]
 @click.option("--order", type=click.Choice(["asc", "desc"]), default="asc", show_default=True, help="By time.")
 @click.option("--tail", type=click.IntRange(min=0), metavar="N", help="The latest N rows, in ascending order.")
 @click.option("--show-meta", is_flag=True, help="Also what the record holds beside role and message.")
+@click.version_option(package_name="codex-ingestd")
 @click.pass_context
 def command(
     context: click.Context,
@@ -77,6 +79,13 @@ def raw(session: str, seq: int, db: str | None) -> int:
         line = raw_line(opened.connection, opened.streams(session), seq)
     sys.stdout.buffer.write(line)
     sys.stdout.buffer.flush()
+    return 0
+
+
+@command.command("shell-helper", epilog='\b\nExamples:\n  . "$(codex-logs shell-helper)"')
+def shell_helper() -> int:
+    """Print the path of the shell helper, for sourcing."""
+    click.echo(os.path.join(os.path.dirname(os.path.abspath(__file__)), "session_logging.sh"))
     return 0
 
 

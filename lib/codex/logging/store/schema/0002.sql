@@ -1,7 +1,7 @@
 -- The forerunners' tables of actions and of starts and ends, as views. Their columns are those tables' own; `ts` is
 -- ISO 8601 in UTC. Meta that SQLite's JSON can't take (nested deeper than it goes) leaves NULLs and fails no query.
 CREATE VIEW codex_actions AS
-SELECT generation << 40 | seq << 8 | part AS id, session_id, strftime('%Y-%m-%dT%H:%M:%fZ', ts, 'unixepoch') AS ts,
+SELECT (generation << 40) | (seq << 8) | part AS id, session_id, strftime('%Y-%m-%dT%H:%M:%fZ', ts, 'unixepoch') AS ts,
        CAST(json_extract(sound, '$.action') AS TEXT) AS action,
        CAST(json_extract(sound, '$.statement') AS TEXT) AS statement,
        CAST(json_extract(sound, '$.metadata') AS TEXT) AS metadata

@@ -265,19 +265,26 @@ def checkpoint(db: str | None, path: str | None, pipe: str | None) -> int:
 def purge(
     db: str | None, days: float, sessions: tuple[str, ...], sources: bool, rows: bool, dry_run: bool, as_json: bool
 ) -> int:
-    """Remove old sessions: only what is wholly ingested, and verifies.
+    """Remove old sessions: only what is wholly ingested, and verifies. May run beside a daemon.
+
+    With --rows nothing of them is left in the database's files either: those are written anew, which takes as much
+    room again, and time. Copies of the database, made by finalize, rebuild or a backup, keep what they have.
 
     Exit codes: 0 done, 1 something had to stay, 2 no database.
     """
+    config.refuse_test_mode()
     database = config.resolve_database(db)
     open_reader(database).close()
     wish = Wish(time.time() - days * DAY_SECONDS, sessions, sources or not rows, rows, dry_run)
-    with closing(Store(database)) as store:
-        results = list(purge_streams(store, wish))
-    if as_json:
-        click.echo(json.dumps([result._asdict() for result in results], ensure_ascii=False))
-    else:
-        _show_purged(results, wish)
+    results: list[Purged] = []
+    try:
+        with closing(Store(database)) as store:
+            results.extend(purge_streams(store, wish))
+    finally:
+        if as_json:
+            click.echo(json.dumps([result._asdict() for result in results], ensure_ascii=False))
+        else:
+            _show_purged(results, wish)
     return int(any(result.kept_because for result in results))
 
 

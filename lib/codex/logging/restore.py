@@ -35,7 +35,10 @@ def session_streams(connection: apsw.Connection, session_id: str) -> list[Stream
 def chosen_generations(streams: list[Stream], number: int | None) -> list[Generation]:
     """The generations in the default view, or the one with this number. Raises CodexLoggingError for a wrong one."""
     if number is None:
-        return [generation for stream in streams for generation in stream.standing]
+        standing = [generation for stream in streams for generation in stream.standing]
+        if not standing and any(stream.generations for stream in streams):
+            raise CodexLoggingError("the session was purged: its bytes are gone")
+        return standing
     known = [generation for stream in streams for generation in stream.generations]
     found = [generation for generation in known if generation.id == number]
     if not found:

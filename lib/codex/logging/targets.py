@@ -162,15 +162,19 @@ def targets(connection: apsw.Connection, session_ids: Sequence[str] = ()) -> lis
     ]
 
 
+def targets_of(connection: apsw.Connection, stream: Stream) -> list[Target]:
+    """Every generation of one stream, oldest first."""
+    return [_target(stream, generation, _stone(connection, generation.id)) for generation in stream.generations]
+
+
 def next_target(connection: apsw.Connection, after: int) -> Target | None:
     """The first generation behind this number; None behind the last."""
     number = scalar(connection, _NEXT_GENERATION, (after,))
     stream = read_stream_of(connection, number) if number is not None else None
     if stream is None:
         return None
-    stone = connection.execute(_TOMBSTONE, (number,)).fetchone()
     generation = next(generation for generation in stream.generations if generation.id == number)
-    return _target(stream, generation, Tombstone(*stone) if stone else None)
+    return _target(stream, generation, _stone(connection, generation.id))
 
 
 def orphans(connection: apsw.Connection) -> Iterator[Finding]:
@@ -184,6 +188,11 @@ def orphans(connection: apsw.Connection) -> Iterator[Finding]:
                 number = scalar(connection, query, (number << 40 | 0xFFFFFFFFFF,))
         except apsw.CorruptError as error:
             yield Finding("", 0, "database", 0, 0, f"{name}: {error}")
+
+
+def _stone(connection: apsw.Connection, generation: int) -> Tombstone | None:
+    row = connection.execute(_TOMBSTONE, (generation,)).fetchone()
+    return None if row is None else Tombstone(*row)
 
 
 def _target(stream: Stream, generation: Generation, stone: Tombstone | None) -> Target:

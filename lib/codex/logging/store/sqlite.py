@@ -48,7 +48,7 @@ _MOVE_WATERMARK = """
 UPDATE generations SET head_length = ?, head = ?, marker = ?, "offset" = ?, seq = ?, lines = ?, line_seq = ?,
                        parts = ?, skip_from = ?, skip_reason = ?, chain = ?, block = ?, modified = ?,
                        committed_at = ?
-WHERE id = ? AND "offset" = ? AND seq = ? AND superseded_by IS NULL"""
+WHERE id = ? AND "offset" = ? AND seq = ? AND superseded_by IS NULL AND how IS NOT 'purged'"""
 _LATEST_GENERATION = "SELECT id, seq FROM generations WHERE stream = ? ORDER BY id DESC LIMIT 1"
 _MOVE_SEQ = "UPDATE generations SET seq = ? WHERE id = ? AND seq = ?"
 _INSERT_EVENT = """
@@ -169,9 +169,17 @@ class Store:
             self.connection.execute(_FINISH, (generation.cursor.seq, *ending, generation.id))
 
     def purge(self, stream: Stream) -> None:
-        """Forget a stream's events, rejects and segments; tombstones with length and chain stay."""
+        """Forget a stream's events, rejects and segments; tombstones with length and chain stay.
+
+        Raises StaleWatermarkError, with nothing written, when the stream has gone on since it was read.
+        """
         now = time.time()
         with translated(self.path), immediate(self.connection):
+            known = self._stream(self.connection.execute(_SELECT_STREAM_BY_ID, (stream.id,)).fetchone())
+            if known is None or [(g.id, g.cursor) for g in known.generations] != [
+                (g.id, g.cursor) for g in stream.generations
+            ]:
+                raise StaleWatermarkError("another importer wrote this stream meanwhile")
             for generation in stream.generations:
                 low = generation.id << 40
                 for table in ("events", "ingest_rejects", "segments"):

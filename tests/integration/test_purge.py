@@ -5,9 +5,10 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import apsw
 import pytest
@@ -235,16 +236,33 @@ def test_a_file_that_comes_back_is_ingested_anew(importer: Importer) -> None:
     assert findings(importer) == []
 
 
-def test_an_importer_that_knew_the_session_goes_on(importer: Importer, log_dir: Path) -> None:
+@pytest.mark.parametrize("again", ["s again", "s"])
+def test_an_importer_that_knew_the_session_goes_on(importer: Importer, log_dir: Path, again: str) -> None:
     """Another process purges: whoever remembers the old life neither revives it nor stumbles over it."""
     path = write(importer, "s", secret("s"))
+    os.link(path, log_dir / "same-inode")
     with closing(Importer(log_dir, Path(importer.store.path))) as other:
         assert fates(other) == {"s": None}
-    for text in ("s again", "s for the third time"):
-        write(importer, "s", secret(text))
-    assert count(importer, "events") == 100
+    os.rename(log_dir / "same-inode", path)
+    path.write_bytes(secret(again))
+    write(importer, "s", secret("s once more"))
+    write(importer, "s", secret("s for the third time"))
+    assert count(importer, "events") == 150
     assert findings(importer) == []
-    assert path.exists()
+
+
+def test_what_is_written_while_it_is_verified_stays(importer: Importer, environment: pytest.MonkeyPatch) -> None:
+    """The file is looked at once more, under its lock, before it goes."""
+    path = write(importer, "s", secret("s"))
+
+    def slow(*arguments: Any, **options: Any) -> Iterator[int | Finding]:
+        grown(path)
+        return check(*arguments, **options)
+
+    environment.setattr("codex.logging.purge.check", slow)
+    assert "changed meanwhile" in str(fates(importer)["s"])
+    assert path.read_bytes() == secret("s") + secret("s", 1)
+    assert count(importer, "events") == 50
 
 
 def test_beside_a_running_daemon(daemon: Daemon, log_dir: Path, tmp_path: Path) -> None:

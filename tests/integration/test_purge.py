@@ -13,7 +13,8 @@ from typing import Any
 import apsw
 import pytest
 
-from codex.logging.errors import DatabaseError
+from codex.logging.errors import DatabaseError, StaleWatermarkError
+from codex.logging.events import Batch
 from codex.logging.purge import Wish, purge
 from codex.logging.store.connection import scalar
 from codex.logging.store.merge import merge
@@ -248,6 +249,20 @@ def test_an_importer_that_knew_the_session_goes_on(importer: Importer, log_dir: 
     write(importer, "s", secret("s once more"))
     write(importer, "s", secret("s for the third time"))
     assert count(importer, "events") == 150
+    assert findings(importer) == []
+
+
+def test_a_purged_life_takes_no_rows(importer: Importer) -> None:
+    """A batch that was read before the purge is refused after it."""
+    write(importer, "s", secret("s"))
+    stream = importer.store.stream(importer.root, "s.ndjson")
+    assert stream is not None
+    (generation,) = stream.generations
+    after = generation.cursor._replace(offset=generation.cursor.offset + 3, seq=51, lines=51)
+    fates(importer)
+    with pytest.raises(StaleWatermarkError):
+        batch = Batch(b"{}\n", generation.cursor, after, [], [])
+        importer.store.commit(stream, generation._replace(cursor=after), batch, None)
     assert findings(importer) == []
 
 

@@ -20,6 +20,7 @@ from codex.logging.purge import purge as purge_streams
 from codex.logging.rebuild import begin, end, swap_in
 from codex.logging.rebuild import rebuild as rebuild_into
 from codex.logging.restore import chosen_generations, restored, session_streams
+from codex.logging.statement import Wanted
 from codex.logging.store.connection import open_reader, translated
 from codex.logging.store.sqlite import Store
 from codex.logging.targets import Finding, Target, orphans, targets
@@ -56,14 +57,13 @@ def verify(sessions: tuple[str, ...], db: str | None, deep: bool, against: str |
         with closing(open_reader(database)) as connection, translated(database):
             for session_id in sessions:
                 session_streams(connection, session_id)
-            statements = statement.read(against) if against is not None else []
+            wanted = Wanted(statement.read(against) if against is not None else (), sessions)
             chosen = targets(connection, sessions)
-            total = sum(target.length for target in chosen) * (1 + bool(statements))
-            with progress("Verifying", total, quiet=as_json) as advance:
-                found = _checked(connection, chosen, deep, advance)
-                found += _findings(statement.compare(connection, chosen, statements), advance)
-            found += () if sessions else orphans(connection)
-            _report(chosen, found, len(statements), began, as_json)
+            with progress("Verifying", sum(target.length for target in chosen), quiet=as_json) as advance:
+                found = _checked(connection, chosen, wanted, deep, advance)
+            unextended, unprovable = wanted.compare(chosen)
+            found += [*unextended, *(() if sessions else orphans(connection))]
+            _report(chosen, found, wanted.statements, unprovable, began, as_json)
     except (OSError, CodexLoggingError) as error:
         hint = getattr(error, "hint", "")
         click.echo(f"could not check: {error}" + (f"\nhint: {hint}" if hint else ""), err=True)
@@ -73,14 +73,21 @@ def verify(sessions: tuple[str, ...], db: str | None, deep: bool, against: str |
     return 2 if all(finding.kind == "unreadable" for finding in found) else 1
 
 
-def _checked(connection: apsw.Connection, chosen: Sequence[Target], deep: bool, advance: Advance) -> list[Finding]:
+def _checked(
+    connection: apsw.Connection, chosen: Sequence[Target], wanted: Wanted, deep: bool, advance: Advance
+) -> list[Finding]:
     """What a second look finds too: the first may have come right before the daemon took note of what happened."""
-    found = _findings((step for target in chosen for step in check(connection, target, deep=deep)), advance)
+
+    def steps(some: Iterable[Target]) -> Iterator[int | Finding]:
+        for target in some:
+            yield from check(connection, target, deep=deep, chains=wanted.at(target))
+
+    found = _findings(steps(chosen), advance)
     doubtful = {finding.generation for finding in found}
     if doubtful:
         time.sleep(_CONFIRM_SECONDS)
-        again = (target for target in targets(connection) if target.generation.id in doubtful)
-        found = _findings((step for target in again for step in check(connection, target, deep=deep)), lambda _: None)
+        again = [target for target in targets(connection) if target.generation.id in doubtful]
+        found = _findings(steps(again), lambda _: None)
     return found
 
 
@@ -94,7 +101,9 @@ def _findings(steps: Iterable[int | Finding], advance: Advance) -> list[Finding]
     return found
 
 
-def _report(chosen: list[Target], found: list[Finding], statements: int, began: float, as_json: bool) -> None:
+def _report(
+    chosen: list[Target], found: list[Finding], statements: int, unprovable: int, began: float, as_json: bool
+) -> None:
     sizes = [_source_size(target) for target in chosen]
     summary = {
         "generations": len(chosen),
@@ -104,6 +113,7 @@ def _report(chosen: list[Target], found: list[Finding], statements: int, began: 
         "rewritten": sum(target.generation.superseded_by is not None for target in chosen),
         "purged": sum(target.tombstone is not None for target in chosen),
         "statements": statements,
+        "statements_of_purged": unprovable,
         "seconds": round(time.perf_counter() - began, 3),
     }
     if as_json:
@@ -238,6 +248,7 @@ def checkpoint(db: str | None, path: str | None, pipe: str | None) -> int:
     database = config.resolve_database(db)
     with closing(open_reader(database)) as connection, translated(database):
         line = statement.to_line(statement.state(connection, database, time.time()))
+    click.echo(line)
     if path is not None:
         try:
             statement.append(path, line)
@@ -247,7 +258,6 @@ def checkpoint(db: str | None, path: str | None, pipe: str | None) -> int:
         code = subprocess.run(pipe, shell=True, input=line.encode() + b"\n", check=False).returncode  # noqa: S602
         if code:
             raise CodexLoggingError(f"the command for the statement ended with {code}: {pipe}")
-    click.echo(line)
     return 0
 
 

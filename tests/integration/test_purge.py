@@ -260,8 +260,8 @@ def test_a_purged_life_takes_no_rows(importer: Importer) -> None:
     (generation,) = stream.generations
     after = generation.cursor._replace(offset=generation.cursor.offset + 3, seq=51, lines=51)
     fates(importer)
+    batch = Batch(b"{}\n", generation.cursor, after, [], [])
     with pytest.raises(StaleWatermarkError):
-        batch = Batch(b"{}\n", generation.cursor, after, [], [])
         importer.store.commit(stream, generation._replace(cursor=after), batch, None)
     assert findings(importer) == []
 

@@ -19,7 +19,6 @@ from codex.logging.errors import ConfigError
 from codex.logging.events import iso_time
 from codex.logging.store.sqlite import read_streams
 from codex.logging.targets import Finding, Target
-from codex.logging.verify import check
 
 
 class Entry(msgspec.Struct, frozen=True):
@@ -33,7 +32,7 @@ class Entry(msgspec.Struct, frozen=True):
 
 
 class Statement(msgspec.Struct, frozen=True):
-    """One statement; `digest` is blake2b over its entries, so that a torn or edited one shows."""
+    """One statement; `digest` is blake2b over the rest of it, so that a torn or carelessly edited one shows."""
 
     ts: str
     database: str
@@ -54,7 +53,8 @@ def state(connection: apsw.Connection, database: str, seconds: float) -> Stateme
         for stream in read_streams(connection)
         for generation in stream.generations
     ]
-    return Statement(iso_time(seconds), database, entries, _digest(entries))
+    ts = iso_time(seconds)
+    return Statement(ts, database, entries, _digest(ts, database, entries))
 
 
 def to_line(statement: Statement) -> str:
@@ -70,46 +70,89 @@ def append(path: str, line: str) -> None:
         os.fsync(file.fileno())
 
 
-def read(path: str) -> list[Statement]:
+def read(path: str) -> Iterator[Statement]:
     """The statements of a file. Raises ConfigError for a line that is none, or was edited."""
-    statements = []
     try:
         with open(path, "rb") as file:
             for number, line in enumerate(file, 1):
-                statement = msgspec.json.decode(line, type=Statement)
-                if statement.digest != _digest(statement.entries):
-                    raise ConfigError(f"{path}:{number}: the statement doesn't match its own digest")
-                statements.append(statement)
-    except msgspec.MsgspecError as error:
-        raise ConfigError(f"{path}: not a file of statements: {error}") from error
+                yield _parse(line, f"{path}:{number}")
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}") from error
-    return statements
 
 
-def compare(
-    connection: apsw.Connection, targets: Sequence[Target], statements: Iterable[Statement]
-) -> Iterator[int | Finding]:
-    """Whether today's record extends each statement: bytes done and findings as they come."""
-    entries = {(entry, statement.ts) for statement in statements for entry in statement.entries}
-    lengths: dict[str, set[int]] = {}
-    for entry, _ in entries:
-        lengths.setdefault(entry.session_id, set()).add(entry.length)
-    found: set[tuple[str, int, str]] = set()
-    for target in targets:
-        wanted: dict[int, bytes | None] = dict.fromkeys(lengths.get(target.session_id, ()))
-        if wanted and target.tombstone is None:
-            for step in check(connection, target._replace(at_home=False), chains=wanted):
-                if isinstance(step, int):
-                    yield step
-        elif target.tombstone is not None:
-            wanted = {target.tombstone.length: target.tombstone.chain}
-        found.update((target.session_id, length, chain.hex()) for length, chain in wanted.items() if chain)
-    for entry, ts in sorted(entries, key=lambda pair: (pair[1], pair[0].session_id, pair[0].generation)):
-        if entry.length and (entry.session_id, entry.length, entry.chain) not in found:
-            detail = f"the record doesn't extend the statement of {ts}"
-            yield Finding(entry.session_id, entry.generation, "statement", 0, entry.length, detail)
+def _parse(line: bytes, where: str) -> Statement:
+    hint = "Take the file from where nobody but you can write it; a torn last line may be removed."
+    try:
+        statement = msgspec.json.decode(line, type=Statement)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{where}: this is no statement: {error}", hint=hint) from error
+    if statement.digest != _digest(statement.ts, statement.database, statement.entries):
+        raise ConfigError(f"{where}: the statement doesn't match its own digest", hint=hint)
+    return statement
 
 
-def _digest(entries: Sequence[Entry]) -> str:
-    return blake2b(msgspec.json.encode(entries), digest_size=20).hexdigest()
+class Wanted:
+    """The chains that statements say, and those that a check of today's record finds at the same lengths.
+
+    Entries of sessions that aren't among `session_ids` (of all, when none is named) are left out.
+    """
+
+    def __init__(self, statements: Iterable[Statement], session_ids: Sequence[str] = ()) -> None:
+        self.statements = 0
+        first: dict[Entry, str] = {}
+        for statement in statements:
+            self.statements += 1
+            for entry in statement.entries:
+                if entry.length and (not session_ids or entry.session_id in session_ids):
+                    first.setdefault(entry, statement.ts)
+        self._entries = sorted(first.items(), key=lambda item: (item[0].length, item[1]))
+        self._lengths: dict[str, list[int]] = {}
+        for entry, _ in self._entries:
+            self._lengths.setdefault(entry.session_id, []).append(entry.length)
+        self._found: dict[int, dict[int, bytes | None]] = {}
+
+    def at(self, target: Target) -> dict[int, bytes | None]:
+        """For `check`: the lengths at which a generation's chain is wanted."""
+        return self._found.setdefault(target.generation.id, dict.fromkeys(self._lengths.get(target.session_id, ())))
+
+    def compare(self, targets: Sequence[Target]) -> tuple[list[Finding], int]:
+        """Where today's record doesn't extend a statement, once for each generation.
+
+        And how many entries can't be held against anything, since what they are of grew and was purged afterwards.
+        """
+        chains = {
+            (target.session_id, length, chain.hex())
+            for target in targets
+            for length, chain in self._found.get(target.generation.id, {}).items()
+            if chain
+        }
+        stones = {target.generation.id: target.tombstone for target in targets if target.tombstone is not None}
+        lengths = {target.generation.id: target.length for target in targets}
+        proven: dict[int, int] = {}
+        findings: dict[int, Finding] = {}
+        purged = 0
+        for entry, ts in self._entries:
+            stone = stones.get(entry.generation)
+            if stone is not None and stone.length > entry.length:
+                purged += 1
+            elif (entry.session_id, entry.length, entry.chain) in chains or (
+                stone is not None and (stone.length, stone.chain.hex()) == (entry.length, entry.chain)
+            ):
+                proven[entry.generation] = entry.length
+            elif entry.generation not in findings:
+                where = (proven.get(entry.generation, 0), entry.length)
+                detail = _detail(lengths.get(entry.generation), entry, ts)
+                findings[entry.generation] = Finding(entry.session_id, entry.generation, "statement", *where, detail)
+        return list(findings.values()), purged
+
+
+def _detail(length: int | None, entry: Entry, ts: str) -> str:
+    if length is None:
+        return f"it is gone, and there is a statement of {ts} of it"
+    if length < entry.length:
+        return f"it ends at {length}, and the statement of {ts} is of {entry.length} bytes"
+    return f"it isn't what the statement of {ts} is of"
+
+
+def _digest(ts: str, database: str, entries: Sequence[Entry]) -> str:
+    return blake2b(msgspec.json.encode((ts, database, entries)), digest_size=20).hexdigest()

@@ -179,6 +179,9 @@ def _write_new(path: str, pieces: Iterator[bytes]) -> int:
         os.replace(part, path)
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}") from error
+    finally:
+        with suppress(OSError):
+            os.unlink(part)
     return written
 
 

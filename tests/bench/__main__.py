@@ -15,6 +15,7 @@ from tests.bench import append as append_call
 from tests.bench import backfill as backfill_run
 from tests.bench import idle as idle_daemon
 from tests.bench import live as live_path
+from tests.bench import verify as verify_run
 from tests.bench.corpus import SHAPES
 from tests.bench.figures import Report
 
@@ -137,6 +138,21 @@ def idle(files: int, seconds: float, against: str | None, parent: str | None, ou
     """A daemon with nothing to do: share of a core, memory, and time from its start to its first row."""
     with _folder(parent) as folder:
         report = idle_daemon.measure(folder, files=files, seconds=seconds, against=against)
+    _finish(report, output)
+
+
+@command.command(
+    epilog="\b\nExamples:\n  python -m tests.bench verify\n  python -m tests.bench verify --shape transcript --size 500"
+)
+@click.option("--shape", type=click.Choice(list(SHAPES)), default="native", help="How long the lines are.")
+@click.option("--size", type=click.FloatRange(min=0, min_open=True), default=200, help="MiB of source.")
+@click.option("--sessions", type=click.IntRange(min=1), default=20, help="Files that they lie in.")
+@click.option("--rounds", type=click.IntRange(min=1), default=5, help="Runs of each.")
+@_common
+def verify(shape: str, size: float, sessions: int, rounds: int, parent: str | None, output: str | None) -> None:
+    """Checking a whole record, beside one hash over the same files."""
+    with _folder(parent) as folder:
+        report = verify_run.measure(folder, shape=shape, megabytes=size, sessions=sessions, rounds=rounds)
     _finish(report, output)
 
 

@@ -53,3 +53,9 @@ def test_idle_tells_share_memory_and_start(tmp_path: Path) -> None:
     (row,) = measure(tmp_path, "idle --files 20 --seconds 0.5")
     assert row["files"] == 20
     assert row["RSS MiB"] > 0
+
+
+def test_verify_finds_nothing_in_its_own_files(tmp_path: Path) -> None:
+    """With its sources, without them, and deep."""
+    rows = measure(tmp_path, "verify --size 1 --sessions 2 --rounds 1")
+    assert [row["by"] for row in rows][1:] == ["verify", "verify, sources gone", "verify --deep"]

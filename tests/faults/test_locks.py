@@ -47,12 +47,13 @@ def hold() -> Iterator[Hold]:
         holder.communicate()
 
 
-def test_a_second_daemon_names_the_first(daemon: Daemon, sessions: Sessions) -> None:
+def test_a_second_daemon_names_the_first(daemon: Daemon, sessions: Sessions, request: pytest.FixtureRequest) -> None:
     """Two daemons on one database: the second exits with 3 and the first one's pid; the first goes on."""
     daemon.start()
     assert daemon.process is not None
     second = Daemon(daemon.log_dir, daemon.database)
     second.log = daemon.log.with_name("second.log")
+    request.addfinalizer(second.kill)
     second.start(ready=False)
     assert second.process is not None
     assert second.process.wait(10) == 3

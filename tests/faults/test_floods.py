@@ -39,7 +39,7 @@ def test_files_made_while_stopped_overflow_the_queue(
         sessions.append(path.stem, "begin")
     daemon.send(signal.SIGCONT)
     sessions.arrive(seconds)
-    assert daemon.told("queue overflowed")
+    wait_for(lambda: daemon.told("queue overflowed"), what="word of the overflow")
 
 
 @pytest.mark.parametrize("megabytes", [64, pytest.param(5000, marks=pytest.mark.long)])

@@ -55,6 +55,12 @@ class Daemon:
         assert self.process is not None
         self.process.send_signal(number)
 
+    def freeze(self) -> None:
+        """SIGSTOP, and wait until every thread of it stands still: the signal alone takes effect some time later."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGSTOP)
+        os.waitpid(self.process.pid, os.WUNTRACED)
+
     def stop(self, seconds: float = 20, number: int = signal.SIGTERM) -> int:
         """SIGTERM, or another signal; the exit code."""
         assert self.process is not None

@@ -114,7 +114,7 @@ def test_many_writers_one_row_each(daemon: Daemon, log_dir: Path) -> None:
 def test_a_signal_drains_and_ends_well(daemon: Daemon, log_dir: Path, number: int) -> None:
     """What is in the files when the signal comes is in the database when it has ended, with exit code 0."""
     daemon.start()
-    daemon.send(signal.SIGSTOP)
+    daemon.freeze()
     for session in range(20):
         (log_dir / f"s{session}.ndjson").write_bytes(line("last words") * 50)
     daemon.send(number)

@@ -28,7 +28,7 @@ def test_files_made_while_stopped_overflow_the_queue(
     old = [sessions.append(f"old{number}", "before") for number in range(20)]
     daemon.start()
     sessions.arrive()
-    daemon.send(signal.SIGSTOP)
+    daemon.freeze()
     for number in range(QUEUE + 1):
         os.utime(old[number % 2])
     for number in range(count):

@@ -99,6 +99,23 @@ def test_a_reader_s_copy_is_verified_where_nothing_can_be_written(audited: Path)
     assert result.returncode == 0, result.stdout + result.stderr
 
 
+def test_a_log_that_can_not_be_read_is_not_passed_over(daemon: Daemon, log_dir: Path) -> None:
+    """What a killed daemon left in the write-ahead log is part of the record: without it nothing is checked."""
+    (log_dir / "s.ndjson").write_bytes(b'{"message":"x"}\n')
+    daemon.start()
+    daemon.wait_for_rows(1)
+    daemon.kill()
+    folder = daemon.database.parent
+    Path(f"{daemon.database}-shm").unlink()
+    folder.chmod(0o500)
+    try:
+        result = verify(folder, under=UNPRIVILEGED)
+    finally:
+        folder.chmod(0o700)
+    assert (result.returncode, "write-ahead log" in result.stderr) == (2, True), result.stdout + result.stderr
+    assert json.loads(verify(folder, "--json").stdout)["bytes"] == 16
+
+
 def test_restore_gives_the_bytes_back(audited: Path) -> None:
     """To standard output or to a new file, byte for byte, with the source long gone."""
     for path in (audited / "sessions").iterdir():

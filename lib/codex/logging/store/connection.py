@@ -60,11 +60,24 @@ def open_reader(path: str) -> apsw.Connection:
             connection.pragma("schema_version")
         except (apsw.CantOpenError, apsw.ReadOnlyError):
             # In a folder that we can't write, a WAL database opens only as what it is: nobody writes it.
+            _refuse_unread_log(path)
             connection = apsw.Connection(
                 f"file:{_quoted(path)}?immutable=1", flags=apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
             )
             connection.pragma("schema_version")
     return connection
+
+
+def _refuse_unread_log(path: str) -> None:
+    try:
+        size = os.stat(f"{path}-wal").st_size
+    except FileNotFoundError:
+        return
+    if size:
+        raise DatabaseError(
+            f"{path}: the newest rows are in its write-ahead log, which can't be read without the right to write",
+            hint="Copy the database and its -wal file to a folder that you may write, and name that one with --db.",
+        )
 
 
 def scalar(connection: apsw.Connection, query: str, values: tuple[object, ...] = ()) -> Any:
@@ -110,7 +123,8 @@ _HINTS: dict[type[apsw.Error], str] = {
     apsw.ReadOnlyError: "Give this user the right to write the database and its folder, or choose another --db.",
     apsw.CantOpenError: "Give this user the right to write the database and its folder, or choose another --db.",
     apsw.NotADBError: "This file is no SQLite database: choose another --db, or move it away.",
-    apsw.CorruptError: "The database is damaged: move it away; it is made anew from the NDJSON files.",
+    apsw.CorruptError: "The database is damaged: stop the daemon and run `codex-ingestd rebuild`; where that can't read"
+    " it either, move it away: it is made anew from the NDJSON files.",
 }
 
 

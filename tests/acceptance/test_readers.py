@@ -16,7 +16,8 @@ from pathlib import Path
 import apsw
 import pytest
 
-from codex.logging.rows import Selection, instant, read_rows
+from codex.logging.events import instant
+from codex.logging.rows import Selection, read_rows
 from codex.logging.store.sqlite import Store
 from tests.commands import UNPRIVILEGED, python, shell, succeed
 

@@ -145,6 +145,19 @@ def parse_time(value: object) -> float | None:
     return seconds if abs(seconds) < 1e12 else None
 
 
+def instant(value: object) -> float | None:
+    """Epoch seconds of a time as people and the forerunners write it: ISO 8601, or epoch seconds, also as a text."""
+    if not isinstance(value, str):
+        return parse_time(value)
+    text = value.strip()
+    if not (text.isdecimal() and len(text) == 8):  # eight digits are a day, not a moment in 1970
+        try:
+            return parse_time(float(text))
+        except ValueError:
+            pass
+    return parse_time(text)
+
+
 def _has_zone(text: str) -> bool:
     return text.endswith(("Z", "z")) or "+" in text[10:] or "-" in text[10:]
 

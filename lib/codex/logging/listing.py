@@ -9,7 +9,7 @@ from collections.abc import Iterable
 import click
 
 from codex.logging.errors import ConfigError
-from codex.logging.rows import instant
+from codex.logging.events import instant
 
 
 def time_option(context: click.Context, option: click.Parameter, text: str | None) -> float | None:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import apsw
 
 from codex.logging.errors import DatabaseMissingError
-from codex.logging.events import iso_time, parse_time
+from codex.logging.events import instant, iso_time
 from codex.logging.store.connection import has_relation, open_reader, translated
 
 Keep = Callable[[str | None, str | None, str | None, str | None], bool]
@@ -206,19 +206,6 @@ def _quoted(name: str) -> str:
 
 def _shown(value: object) -> object:
     return value.decode(errors="replace") if isinstance(value, bytes) else value
-
-
-def instant(value: object) -> float | None:
-    """Epoch seconds of a time as people and the forerunners write it: ISO 8601, or epoch seconds, also as a text."""
-    if not isinstance(value, str):
-        return parse_time(value)
-    text = value.strip()
-    if not (text.isdecimal() and len(text) == 8):  # eight digits are a day, not a moment in 1970
-        try:
-            return parse_time(float(text))
-        except ValueError:
-            pass
-    return parse_time(text)
 
 
 def meta_value(meta: str | None) -> object:

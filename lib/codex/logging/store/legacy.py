@@ -22,7 +22,7 @@ from importlib import resources
 import apsw
 
 from codex.logging.errors import DatabaseError
-from codex.logging.events import parse_time
+from codex.logging.events import instant
 
 # What each table must have to be a forerunner's, and what it may lack.
 _COLUMNS: dict[str, tuple[set[str], dict[str, str]]] = {
@@ -125,7 +125,7 @@ def set_aside(connection: apsw.Connection, path: str) -> None:
             _rename(connection, name)
     finally:
         connection.pragma("legacy_alter_table", False)
-    connection.create_scalar_function("epoch_seconds", _epoch, 1, deterministic=True)  # type: ignore[arg-type]
+    connection.create_scalar_function("epoch_seconds", instant, 1, deterministic=True)  # type: ignore[arg-type]
     for name in sorted(_ADDED.keys() & old):
         connection.execute(f"UPDATE legacy_{name} SET epoch = epoch_seconds(ts)")  # noqa: S608
     if "session_events" in old:
@@ -180,14 +180,3 @@ def _schema(connection: apsw.Connection) -> dict[str, tuple[str, str]]:
 
 def _columns(connection: apsw.Connection, name: str) -> list[str]:
     return [str(row[1]) for row in connection.execute(f"PRAGMA table_info({name})")]
-
-
-def _epoch(ts: object) -> float | None:
-    """Epoch seconds of whatever a forerunner wrote: a number, a number as text, ISO 8601 with or without offset."""
-    moment = parse_time(ts)
-    if moment is None and isinstance(ts, str):
-        try:
-            return parse_time(float(ts))
-        except ValueError:
-            return None
-    return moment

@@ -196,6 +196,7 @@ def rebuild(db: str | None, built: str | None) -> int:
 
     Exit codes: 0 done, 1 some bytes could not be had (nothing is swapped), 2 no database, 3 a daemon runs.
     """
+    config.refuse_test_mode()
     database = config.resolve_database(db)
     part = config.absolute(built) if built is not None else f"{database}.rebuild"
     with Instance(database):
@@ -271,7 +272,9 @@ def checkpoint(db: str | None, path: str | None, pipe: str | None) -> int:
 @db_option
 @click.option("--days", type=click.FloatRange(min=0), required=True, help="Only sessions at rest for so many days.")
 @click.option("--session", "sessions", multiple=True, metavar="ID", help="Only this session; may be given again.")
-@click.option("--sources", is_flag=True, help="Remove the NDJSON files (the default where --rows isn't given).")
+@click.option(
+    "--sources", is_flag=True, help="Remove the NDJSON and .meta files (the default where --rows isn't given)."
+)
 @click.option("--rows", is_flag=True, help="Remove the rows and recorded bytes; tombstones stay.")
 @click.option("--dry-run", is_flag=True, help="Say what would go, and remove nothing.")
 @json_option
@@ -288,7 +291,8 @@ def purge(
     config.refuse_test_mode()
     database = config.resolve_database(db)
     open_reader(database).close()
-    wish = Wish(time.time() - days * DAY_SECONDS, sessions, sources or not rows, rows, dry_run)
+    before = time.time() - days * DAY_SECONDS
+    wish = Wish(before, sessions, sources or not rows, rows, dry_run, config.resolve_log_dir())
     results: list[Purged] = []
     try:
         with closing(Store(database)) as store:
@@ -304,10 +308,7 @@ def purge(
 def _show_purged(results: list[Purged], wish: Wish) -> None:
     word = "would go" if wish.dry_run else "gone"
     for result in results:
-        files = [f"{len(result.files)} files"] if wish.sources else []
-        recorded = [f"{result.length} bytes of rows"] if wish.rows else []
-        fate = f"kept: {result.kept_because}" if result.kept_because else f"{word}: {' and '.join(files + recorded)}"
-        click.echo(f"{result.session_id}: {fate}")
+        click.echo(result.as_text(wish))
     gone = sum(result.kept_because is None for result in results)
     click.echo(f"{gone} sessions {word}, {len(results) - gone} kept")
 

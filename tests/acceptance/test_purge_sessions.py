@@ -70,6 +70,31 @@ def test_old_sessions_go(folder: Path) -> None:
     assert succeed(PURGE, folder) == ""
 
 
+def test_meta_files_go_along(folder: Path) -> None:
+    """What tells of a session's starts goes with its log; one that was written lately keeps the session."""
+    sessions = folder / ".codex" / "sessions"
+    for name in ("old", "edited"):
+        (sessions / f"{name}.meta").write_text(f"2026-01-01T00:00:00Z session_start {name}\n")
+    os.utime(sessions / "old.meta", (1, 1))
+    result = shell(PURGE, folder)
+    assert result.stdout.splitlines() == [
+        f"edited: kept: {sessions}/edited.meta was written lately",
+        "old: gone: 2 files and 46 bytes of rows",
+    ]
+    assert sorted(path.name for path in sessions.iterdir()) == ["edited.meta", "edited.ndjson", "new.ndjson"]
+
+
+def test_files_that_a_daemon_watches_under_another_name_are_known(folder: Path) -> None:
+    """What was ingested from a folder above is not taken for a file that nobody ingested."""
+    database(folder).unlink()
+    succeed("codex-ingestd once --watch .codex", folder)
+    edited = folder / ".codex" / "sessions" / "edited.ndjson"
+    edited.write_bytes(edited.read_bytes().replace(b"secret", b"public"))
+    age(folder, "edited")
+    told = shell(f"{PURGE} --days 39", folder).stdout.splitlines()
+    assert [line.split(":")[:3] for line in told] == [["edited", " kept", " it doesn't verify"]]
+
+
 def test_dry_run_removes_nothing(folder: Path) -> None:
     """--dry-run says the same, and does nothing; --days counts."""
     assert "old: would go: 1 files and 46 bytes of rows\n" in succeed(f"{PURGE} --days 39 --dry-run", folder)
@@ -120,8 +145,9 @@ def test_beside_a_daemon(folder: Path) -> None:
         daemon.kill()
 
 
-def test_rows_of_a_forerunner_go_too(tmp_path: Path) -> None:
-    """Sessions of which an upgraded database has old rows alone go when the last of them is old."""
+@pytest.mark.parametrize("command", [PURGE, "codex-ingestd purge --days 30 --sources --rows"])
+def test_rows_of_a_forerunner_go_too(tmp_path: Path, command: str) -> None:
+    """Sessions of which an upgraded database has old rows alone go when the last of them is old, by either command."""
     path = database(tmp_path)
     path.parent.mkdir()
     now = time.time()
@@ -134,9 +160,9 @@ def test_rows_of_a_forerunner_go_too(tmp_path: Path) -> None:
         connection.execute("CREATE TABLE codex_log (session_id TEXT, event TEXT, summary TEXT, ts TEXT)")
         connection.execute("INSERT INTO codex_log VALUES ('only logged', 'start', '', '2020-01-01T00:00:00+00:00')")
     import_all(tmp_path / ".codex" / "sessions", path)
-    expected = ["gone: {}: rows of a forerunner", "only logged: {}: rows of a forerunner"]
-    assert succeed(f"{PURGE} --dry-run", tmp_path).splitlines() == [line.format("would go") for line in expected]
-    assert succeed(PURGE, tmp_path).splitlines() == [line.format("gone") for line in expected]
+    expected = ["gone: {}: 2500 rows of a forerunner", "only logged: {}: 1 rows of a forerunner"]
+    assert succeed(f"{command} --dry-run", tmp_path).splitlines()[:2] == [line.format("would go") for line in expected]
+    assert succeed(f"{command}", tmp_path).splitlines()[:2] == [line.format("gone") for line in expected]
     assert query(tmp_path, "SELECT DISTINCT session_id, message FROM session_events ORDER BY 2") == [
         ("stays", "x"),
         ("stays", "y"),

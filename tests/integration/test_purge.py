@@ -165,6 +165,7 @@ def test_halves(importer: Importer) -> None:
     assert "its files are still there" in str(fates(importer, ALL._replace(sources=False))["s"])
     assert fates(importer, ALL._replace(rows=False)) == {"s": None}
     assert (path.exists(), count(importer, "events"), findings(importer)) == (False, 50, [])
+    assert fates(importer, ALL._replace(rows=False)) == {}
     assert fates(importer, ALL._replace(sources=False)) == {"s": None}
     assert (count(importer, "events"), findings(importer)) == (0, [])
 

@@ -12,8 +12,10 @@ import portalocker
 
 from codex.logging.errors import DatabaseError, SourceError, StaleWatermarkError
 from codex.logging.events import Stream
+from codex.logging.import_ndjson import stream_locations
 from codex.logging.ingest.sources import Facts, Location, facts_of, look, survey
-from codex.logging.store.connection import scalar, translated
+from codex.logging.store import legacy
+from codex.logging.store.connection import immediate, scalar, translated
 from codex.logging.store.sqlite import Store, read_streams
 from codex.logging.targets import Finding, targets_of
 from codex.logging.verify import check
@@ -24,23 +26,42 @@ _UNWIPED = "unwiped"
 _LAST_COMMITS = "SELECT stream, max(committed_at) FROM generations GROUP BY stream"
 
 
-class Purged(NamedTuple):
-    """What came of one stream: the files and recorded bytes that go, or why it stays."""
-
-    session_id: str
-    files: list[str]
-    length: int
-    kept_because: str | None
-
-
 class Wish(NamedTuple):
-    """What to purge: sessions at rest since that epoch second, of these ids if any are named; and which halves."""
+    """What to purge: sessions at rest since that epoch second, of these ids if any are named; and which halves.
+
+    Files under `log_dir` that nobody ingested can't go, and are told of.
+    """
 
     before: float
     session_ids: Sequence[str]
     sources: bool
     rows: bool
     dry_run: bool
+    log_dir: str | None = None
+
+    def names(self, session_id: str) -> bool:
+        """Whether it is about this session."""
+        return not self.session_ids or session_id in self.session_ids
+
+
+class Purged(NamedTuple):
+    """What came of one stream: the files, recorded bytes and rows of a forerunner that go, or why they stay."""
+
+    session_id: str
+    files: list[str]
+    length: int
+    kept_because: str | None
+    old_rows: int = 0
+
+    def as_text(self, wish: Wish) -> str:
+        """One line, for the wish that it came of."""
+        if self.kept_because is not None:
+            return f"{self.session_id}: kept: {self.kept_because}"
+        what = [f"{len(self.files)} files"] if wish.sources and self.files else []
+        what += [f"{self.length} bytes of rows"] if wish.rows and self.length else []
+        what += [f"{self.old_rows} rows of a forerunner"] if self.old_rows else []
+        fate = "would go" if wish.dry_run else "gone"
+        return f"{self.session_id}: {fate}: {' and '.join(what) or 'nothing was left of it'}"
 
 
 def purge(store: Store, wish: Wish) -> Iterator[Purged]:
@@ -54,11 +75,16 @@ def purge(store: Store, wish: Wish) -> Iterator[Purged]:
     erases = wish.rows and not wish.dry_run
     if erases:
         store.connection.pragma("secure_delete", True)
-    for stream in read_streams(store.connection):
-        at_rest = last_commits.get(stream.id, 0.0) < wish.before
-        named = not wish.session_ids or stream.session_id in wish.session_ids
-        if at_rest and named and stream.standing:
-            yield _purge(store, stream, wish)
+    streams = read_streams(store.connection)
+    for stream in streams:
+        if wish.names(stream.session_id) and stream.standing and last_commits.get(stream.id, 0.0) < wish.before:
+            result = _purge(store, stream, wish)
+            if wish.rows or result.files or result.kept_because is not None:
+                yield result
+    if wish.sources and wish.log_dir is not None:
+        yield from _never_ingested(streams, wish.log_dir, wish)
+    if wish.rows:
+        yield from _purge_old_rows(store, wish)
     if erases and scalar(store.connection, "SELECT value FROM meta WHERE key = ?", (_UNWIPED,)):
         _wipe(store)
 
@@ -67,22 +93,50 @@ def _purge(store: Store, stream: Stream, wish: Wish) -> Purged:
     length = sum(generation.cursor.offset for generation in stream.generations if generation.how != "purged")
     try:
         files = [facts for _, facts in survey(Location(stream.root, stream.key, 0))]
+        meta = look(Location(stream.root, f"{stream.key.removesuffix('.ndjson')}.meta", 0))
     except SourceError as error:
         return Purged(stream.session_id, [], length, f"its files can't be seen: {error}")
-    because = _objection(store, stream, files, wish)
+    old_rows = legacy.count(store.connection, stream.session_id) if wish.rows else 0
+    because = _objection(store, stream, files, meta, wish)
+    sources = files if meta is None else [*files, meta]
     if because is None and not wish.dry_run:
-        because = _remove(store, stream, files, wish)
-    return Purged(stream.session_id, [facts.location.path for facts in files], length, because)
+        because = _remove(store, stream, sources, wish)
+    return Purged(stream.session_id, [facts.location.path for facts in sources], length, because, old_rows)
 
 
-def _objection(store: Store, stream: Stream, files: list[Facts], wish: Wish) -> str | None:
+def _never_ingested(streams: Sequence[Stream], log_dir: str, wish: Wish) -> Iterator[Purged]:
+    """Log files that have come to rest and never became a stream."""
+    known = {os.path.realpath(os.path.join(stream.root, stream.key)) for stream in streams}
+    for location in stream_locations(log_dir):
+        facts = look(location)
+        if facts is None or not wish.names(location.session_id) or os.path.realpath(location.path) in known:
+            continue
+        if facts.modified / 1e9 < wish.before:
+            because = f"{location.path} was never ingested: run codex-import-ndjson --all"
+            yield Purged(location.session_id, [location.path], 0, because)
+
+
+def _purge_old_rows(store: Store, wish: Wish) -> Iterator[Purged]:
+    """Sessions of which an upgraded database has a forerunner's rows alone."""
+    with translated(store.path):
+        for session_id in filter(wish.names, legacy.at_rest(store.connection, wish.before)):
+            count = legacy.count(store.connection, session_id)
+            if not wish.dry_run:
+                _note_unwiped(store)
+                with immediate(store.connection):
+                    legacy.remove(store.connection, session_id)
+            yield Purged(session_id, [], 0, None, count)
+
+
+def _objection(store: Store, stream: Stream, files: list[Facts], meta: Facts | None, wish: Wish) -> str | None:
     """Why the stream must stay; None when nothing speaks against it."""
     for facts in files:
-        path, known = facts.location.path, stream.at(facts.identity)
+        known = stream.at(facts.identity)
         if known is None or known.cursor.offset != facts.size:
-            return f"{path} is not wholly ingested"
+            return f"{facts.location.path} is not wholly ingested"
+    for facts in files if meta is None else [*files, meta]:
         if facts.modified / 1e9 >= wish.before:
-            return f"{path} was written lately"
+            return f"{facts.location.path} was written lately"
     if wish.rows and files and not wish.sources:
         return "its files are still there: purge them as well with --sources"
     for target in targets_of(store.connection, stream):
@@ -101,12 +155,16 @@ def _remove(store: Store, stream: Stream, files: list[Facts], wish: Wish) -> str
             except (OSError, SourceError, portalocker.LockException) as error:
                 return f"{facts.location.path} can't be removed: {error}"
     if wish.rows:
-        store.note(_UNWIPED, "rows were purged, and the file is not yet cleared of what they leave in it")
+        _note_unwiped(store)
         try:
             store.purge(stream)
         except StaleWatermarkError:
             return "it was written meanwhile"
     return None
+
+
+def _note_unwiped(store: Store) -> None:
+    store.note(_UNWIPED, "rows were purged, and the file is not yet cleared of what they leave in it")
 
 
 def _unlink(facts: Facts) -> None:

@@ -103,6 +103,11 @@ SELECT l.session_id FROM (
 ) AS l WHERE l.session_id IS NOT NULL AND NOT EXISTS (SELECT 1 FROM streams WHERE session_id = l.session_id)
 GROUP BY l.session_id HAVING max(l.epoch) < ? ORDER BY l.session_id"""
 
+_COUNT = """
+SELECT (SELECT count(*) FROM legacy_session_events WHERE session_id = ?1)
+     + (SELECT count(*) FROM legacy_codex_actions WHERE session_id = ?1)
+     + (SELECT count(*) FROM legacy_codex_log WHERE session_id = ?1)"""
+
 
 def set_aside(connection: apsw.Connection, path: str) -> None:
     """Rename the forerunners' tables, if there are any, before the steps that make views of their names.
@@ -148,20 +153,29 @@ def show(connection: apsw.Connection) -> None:
             connection.execute(f"{view}\nUNION ALL\nSELECT {shown} FROM {source}")
 
 
-def is_upgraded(connection: apsw.Connection) -> bool:
-    """Whether a forerunner made the file."""
-    return "legacy_session_events" in _schema(connection)
-
-
 def at_rest(connection: apsw.Connection, before: float) -> list[str]:
-    """Sessions of an upgraded database of which there are old rows alone, none since that epoch second."""
+    """Sessions of which there are old rows alone, none since that epoch second."""
+    if not _is_upgraded(connection):
+        return []
     return [str(session_id) for (session_id,) in connection.execute(_AT_REST, (before,))]
+
+
+def count(connection: apsw.Connection, session_id: str) -> int:
+    """Old rows of a session."""
+    if not _is_upgraded(connection):
+        return 0
+    return int(str(connection.execute(_COUNT, (session_id,)).fetchall()[0][0]))
 
 
 def remove(connection: apsw.Connection, session_id: str) -> None:
     """Delete the old rows of a session; the caller's transaction, and its choice."""
     for name in NAMES:
         connection.execute(f"DELETE FROM legacy_{name} WHERE session_id = ?", (session_id,))  # noqa: S608
+
+
+def _is_upgraded(connection: apsw.Connection) -> bool:
+    """Whether a forerunner made the file."""
+    return "legacy_session_events" in _schema(connection)
 
 
 def _rename(connection: apsw.Connection, name: str) -> None:

@@ -71,6 +71,7 @@ def run(roots: tuple[str, ...], db: str | None, verify_rate: float, log_level: s
 
     Exit codes: 0 stopped as asked, 1 it can't go on, 2 bad usage, 3 another daemon serves this database.
     """
+    config.refuse_test_mode()
     log.set_up(log_level)
     folders, database = _places(roots, db)
     service = Service(database, folders, chosen_hooks(**hooks), verify_rate=round(verify_rate * (1 << 20)))
@@ -87,6 +88,7 @@ def once(roots: tuple[str, ...], db: str | None, log_level: str) -> int:
 
     Exit codes: 0 all is well, 1 some file could not be read, 2 bad usage.
     """
+    config.refuse_test_mode()
     log.set_up(log_level)
     folders, database = _places(roots, db)
     began = time.perf_counter()

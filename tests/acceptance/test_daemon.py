@@ -18,7 +18,7 @@ import pytest
 
 from codex.logging import append_ndjson
 from codex.logging.store.connection import open_reader
-from tests.commands import BIN, ROOT, UNPRIVILEGED
+from tests.commands import BIN, ROOT, UNPRIVILEGED, shell
 from tests.daemon import Daemon, wait_for
 
 SAMPLES = ROOT.parent / "shared" / "samples" / "claude"
@@ -223,6 +223,14 @@ def test_ten_thousand_files_cost_next_to_nothing(daemon: Daemon, log_dir: Path) 
     resident = next(row for row in (folder / "status").read_text().splitlines() if row.startswith("VmRSS"))
     assert share <= 0.002, f"{share:.2%} of a core"
     assert int(resident.split()[1]) <= 80_000, resident
+
+
+@pytest.mark.parametrize("command", ["run", "once", "rebuild", "purge --days 0 --rows"])
+def test_test_mode_lets_nothing_begin(command: str, tmp_path: Path) -> None:
+    """What does nothing but write refuses to with TEST_MODE=1, by exit code 2 and a hint, and leaves no trace."""
+    result = shell(f"timeout 20 codex-ingestd {command}", tmp_path, {"TEST_MODE": "1"})
+    assert (result.returncode, "Unset TEST_MODE" in result.stderr) == (2, True)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_records_of_the_library_arrive(daemon: Daemon, log_dir: Path) -> None:

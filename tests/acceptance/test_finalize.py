@@ -162,13 +162,27 @@ def test_copy_is_one_private_file(repository: Path) -> None:
     append(repository, 3)
     done = finalize(repository, {"GH_COPILOT_BACKUP_ROOT": "deep/backups"})
     assert done["copy"] == str(repository / COPY)
-    assert done["backup"] == str(repository / "deep" / "backups" / COPY)
+    (backup,) = (repository / "deep" / "backups").glob(f"{repository.name}-*/{COPY}")
+    assert done["backup"] == str(backup)
     assert done["rows"] == 3
-    for copy in (repository / COPY, repository / "deep" / "backups" / COPY):
+    for copy in (repository / COPY, backup):
         assert copy.stat().st_mode & 0o777 == 0o600
         journal = f"sqlite3 'file:{copy}?immutable=1' 'PRAGMA journal_mode; SELECT count(*) FROM session_events'"
         assert succeed(journal, repository) == "delete\n3\n"
         assert not list(copy.parent.glob(f"{COPY}[.-][psw]*"))
+
+
+def test_no_workspace_overwrites_the_backup_of_another(tmp_path: Path) -> None:
+    """Workspaces of one name, in one backup folder, have a copy each, which their later ones replace."""
+    env = {"GH_COPILOT_BACKUP_ROOT": str(tmp_path / "backups"), "CODEX_LOG_DB_PATH": ".codex/session_logs.db"}
+    for count, parent in enumerate(("a", "b", "a"), 1):
+        folder = tmp_path / parent / "project"
+        folder.mkdir(parents=True, exist_ok=True)
+        append(folder, count)
+        finalize(folder, env)
+    backups = list((tmp_path / "backups").glob(f"project-*/{COPY}"))
+    assert sorted(rows_of(backup) for backup in backups) == [2, 4]
+    assert len(list((tmp_path / "backups").iterdir())) == 2
 
 
 def test_backup_that_fails_is_told_and_the_rest_is_done(repository: Path) -> None:

@@ -210,7 +210,8 @@ def test_finalize_runs_when_a_session_has_ended(daemon: Daemon, log_dir: Path, t
     daemon.start(env={"CODEX_FINALIZE": "1", "GH_COPILOT_BACKUP_ROOT": str(backups)})
     end(log_dir, "a")
     wait_for(lambda: daemon.told("hook ran", hook="finalize"))
-    for copy in (tmp_path / COPY, backups / COPY):
+    (backup,) = backups.glob(f"*/{COPY}")
+    for copy in (tmp_path / COPY, backup):
         with closing(apsw.Connection(str(copy), flags=apsw.SQLITE_OPEN_READONLY)) as connection:
             kinds = connection.execute("SELECT kind FROM events ORDER BY id").fetchall()
         assert kinds == [("message",), ("session_end",)]
@@ -246,7 +247,7 @@ def test_archive_copies_outside_alone(daemon: Daemon, log_dir: Path, tmp_path: P
     daemon.start("--hook", "archive", env={"GH_COPILOT_BACKUP_ROOT": str(tmp_path / "backups")})
     end(log_dir, "a")
     wait_for(lambda: daemon.told("hook ran", hook="archive"))
-    assert (tmp_path / "backups" / COPY).exists()
+    assert len(list((tmp_path / "backups").glob(f"*/{COPY}"))) == 1
     assert not (tmp_path / COPY).exists()
 
 

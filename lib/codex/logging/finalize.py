@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import pathlib
+import platform
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
+from hashlib import blake2b
 from typing import NamedTuple
 
 import apsw
@@ -24,6 +26,8 @@ from codex.logging.writer import warn
 
 COPY_NAME = "codex_session_logs.db"
 WAIT_SECONDS = 60.0
+_INNER_FOLDERS = frozenset({".codex", "databases"})  # where a workspace keeps its database
+_NAME_CHARACTERS = 60
 Path = str | os.PathLike[str]
 
 
@@ -90,17 +94,25 @@ def finalize(database: str, log_dir: str | None) -> Finalized:
 
 
 def archive(database: str) -> str | None:
-    """Put a copy into GH_COPILOT_BACKUP_ROOT, which is made if missing; its path, None where no such folder is set.
+    """Put a copy into the database's own folder under GH_COPILOT_BACKUP_ROOT, made if missing.
 
-    Raises DatabaseError.
+    Its path comes back, None where no such root is set. Raises DatabaseError.
     """
     root = os.environ.get("GH_COPILOT_BACKUP_ROOT")
     if not root or config.test_mode():
         return None
-    target = os.path.join(config.absolute(root), COPY_NAME)
+    target = os.path.join(config.absolute(root), _workspace(os.path.dirname(database)), COPY_NAME)
     if target != database:
         snapshot(database, target)
     return target
+
+
+def _workspace(folder: str) -> str:
+    """A name for the folder that a database lies in: other folders, and other hosts' ones, have other names."""
+    place = os.path.realpath(folder)
+    home = os.path.dirname(place) if os.path.basename(place) in _INNER_FOLDERS else place
+    digest = blake2b(os.fsencode(f"{platform.node()}\0{place}"), digest_size=4).hexdigest()
+    return f"{os.path.basename(home)[:_NAME_CHARACTERS]}-{digest}".lstrip("-")
 
 
 def copy_path(database: str) -> str:

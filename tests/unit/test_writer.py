@@ -204,7 +204,7 @@ def test_a_truncated_file_goes_on_at_its_start(append: Append, log: Path) -> Non
 
 
 def test_what_cant_be_written_is_one_warning(append: Append, log: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """No exception reaches the agent; each lost record is told once, with its size."""
+    """No exception reaches the agent; the first lost record is told of at once, with its size."""
     log.mkdir()
     append({"n": 1})
     assert [record.name for record in caplog.records] == ["codex.logging"]
@@ -221,8 +221,9 @@ def test_a_vanished_working_folder_is_one_warning(
     assert len(caplog.records) == 1
 
 
-def test_warnings_that_are_logged_through_us_dont_recurse(log: Path) -> None:
+def test_warnings_that_are_logged_through_us_dont_recurse(log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An agent may send its own logging to its session's log, also when that can't be written."""
+    monkeypatch.setattr("codex.logging.writer._lost", {})
     heard: list[str] = []
 
     class ToSession(logging.Handler):

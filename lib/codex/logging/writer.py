@@ -6,6 +6,7 @@ Other languages that append to the same files must take the same lock, flock(2) 
 
 from __future__ import annotations
 
+import atexit
 import errno
 import os
 import sys
@@ -13,6 +14,7 @@ import threading
 import time
 from contextlib import suppress
 from types import TracebackType
+from typing import NamedTuple
 
 from codex.logging import config
 from codex.logging.encoding import encode
@@ -54,12 +56,27 @@ else:  # the same lock by portalocker, whose import costs more than a hundred ap
 LOCK_SECONDS = 2.0
 _POLL_SECONDS = 0.00005
 _MAX_LOOKS = 32
+_TELL_SECONDS = 60.0
 _OPEN_FLAGS = (
     os.O_RDWR | os.O_APPEND | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOCTTY", 0)
     | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
 )  # fmt: skip
 _stuck: set[str] = set()  # paths whose lock was waited for in vain: the next append there doesn't wait again
 _not_rotated: set[str] = set()  # paths whose rotation failed, and was warned of
+
+
+class _Lost(NamedTuple):
+    """Records of one path that could not be written and were not told of yet; `told` is when others were."""
+
+    records: int = 0
+    length: int = 0
+    reason: str = ""
+    told: float | None = None
+
+
+_lost: dict[str, _Lost] = {}
+if sys.platform != "win32":
+    os.register_at_fork(after_in_child=_lost.clear)  # the parent tells of its own
 
 
 class _Here(threading.local):
@@ -147,6 +164,8 @@ class Appender:
                 self._write(line, patience)
             except OSError:
                 self._retry(line, patience)
+            if self.path in _lost:
+                _tell_of_lost(self.path)
         except BaseException:  # raised by a signal handler, maybe before we knew that we had the lock
             self.close()
             raise
@@ -158,7 +177,8 @@ class Appender:
             self._write(line, patience)
         except OSError as error:
             self.close()
-            warn(f"not logged: {error}; {len(line)} bytes for {self.path} are lost")
+            lost = _lost.get(self.path, _Lost())
+            _lost[self.path] = _Lost(lost.records + 1, lost.length + len(line), str(error), lost.told)
 
     def _write(self, line: bytes, patience: float) -> None:
         deadline = time.monotonic() + patience
@@ -251,6 +271,27 @@ def _rotate(path: str) -> bool:
             warn(f"not rotated: {error}")
         return False
     return True
+
+
+def _tell_of_lost(path: str) -> None:
+    """Of the first record at once, of those that follow in one sum a minute, of the rest at exit."""
+    lost, now = _lost[path], time.monotonic()
+    if lost.records and (lost.told is None or now - lost.told >= _TELL_SECONDS):
+        _lost[path] = _Lost(told=now)
+        _warn_of_lost(path, lost)
+        if lost.told is None:
+            atexit.register(_tell_of_rest)  # after the warning, which loads `logging`: it closes its handlers at exit
+
+
+def _tell_of_rest() -> None:
+    while _lost:
+        path, lost = _lost.popitem()
+        if lost.records:
+            _warn_of_lost(path, lost)
+
+
+def _warn_of_lost(path: str, lost: _Lost) -> None:
+    warn(f"not logged: {lost.reason}; {lost.records} records ({lost.length} bytes) for {path} are lost")
 
 
 def warn(message: str) -> None:

@@ -21,8 +21,8 @@ import pytest
 from codex.logging.query_logs import Selection, read_rows
 from codex.logging.staging import STAGE_LIMIT_BYTES
 from codex.logging.store.connection import open_reader
-from tests.commands import BIN, shell, succeed
-from tests.daemon import Daemon
+from tests.commands import BIN, ROOT, shell, succeed
+from tests.daemon import Daemon, wait_for
 
 COPY = "codex_session_logs.db"
 PLACE = {"CODEX_SESSION_LOG_DIR": "sessions", "CODEX_LOG_DB_PATH": "session_logs.db"}
@@ -155,6 +155,20 @@ def test_untouched_database_is_clean_after_staging(repository: Path) -> None:
     append(repository, 3)
     finalize(repository)
     assert succeed("git status --short -- '*.db'", repository) == f"A  {COPY}\nA  session_logs.db\n"
+
+
+def test_documented_ignore_file_leaves_the_databases(repository: Path, daemon: Daemon) -> None:
+    """With the README's .gitignore, what a daemon and its hook leave in the repository is the two databases alone."""
+    readme = (ROOT / "lib" / "codex" / "logging" / "README.md").read_text("utf-8")
+    found = re.search(r"<!-- ignore -->\n```gitignore\n(.*?)```", readme, re.DOTALL)
+    assert found is not None
+    (repository / ".git" / "info" / "exclude").write_text(f"{found[1]}*.ndjson\n*.log\n", "utf-8")
+    daemon.start("--finalize")
+    (daemon.log_dir / "a.ndjson").write_text('{"type":"session_end"}\n', "utf-8")
+    wait_for(lambda: daemon.told("hook ran"))
+    assert (daemon.log_dir / ".codex-ingestd.pulse").exists()
+    status = succeed("git status --porcelain --untracked-files=all", repository)
+    assert {line[3:] for line in status.splitlines()} == {COPY, "session_logs.db"}
 
 
 def test_copy_is_one_private_file(repository: Path) -> None:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from codex.logging.events import Batch, Cursor, Event, Reject
 from codex.logging.ingest.engine import decode_chunk
+from codex.logging.ingest.formats import native
 from codex.logging.ingest.reader import Limits, next_chunk
 
 _TOKENS = [
@@ -60,7 +61,7 @@ def read_through(data: bytes, growth: Growth, limits: Limits) -> Outcome:
         source.size = size
         while True:
             chunk = next_chunk(source, size, cursor, limits, scanned=scanned, tail=tail)
-            batch = decode_chunk(chunk, cursor)
+            batch = decode_chunk(chunk, cursor, native)
             if batch is None:
                 scanned = chunk.scanned
                 break

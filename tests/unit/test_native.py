@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from codex.logging.events import Fields
+from codex.logging.events import Fields, Note
 from codex.logging.ingest.formats import native
 
 
@@ -35,7 +35,23 @@ from codex.logging.ingest.formats import native
 def test_what_becomes_of_an_object(line: bytes, fields: Fields) -> None:
     """`ts`, `role`, `message` have columns; the message falls back to the type, the role to `system`;
     other keys keep their exact text."""
-    assert native.decode(line) == (fields,)
+    (made,) = native.decode(line)
+    assert made._replace(note=None) == fields
+
+
+@pytest.mark.parametrize(
+    ("line", "note"),
+    [
+        (b'{"role":"user","message":"hi"}', Note(turn=True, state="working")),
+        (b'{"role":"assistant","message":"hi"}', Note(state="waiting")),
+        (b'{"role":"tool","message":"hi"}', None),
+        (b'{"type":"session_start","cwd":"/w"}', Note(cwd="/w", state="working")),
+        (b'{"type":"session_end","error":"E"}', Note(state="ended", error=True)),
+    ],
+)
+def test_what_a_line_tells_of_its_session(line: bytes, note: Note | None) -> None:
+    """A person's message begins a turn, an answer ends the work, a start names the folder, an end ends it."""
+    assert native.decode(line)[0].note == note
 
 
 @pytest.mark.parametrize("line", [b"[1]", b"1", b'{"a":1}x', b'{"a":', b""])

@@ -22,4 +22,4 @@ def test_steps_lead_to_the_end_state() -> None:
 
 def _objects(connection: apsw.Connection) -> set[tuple[str, str]]:
     rows = connection.execute("SELECT name, coalesce(sql, '') FROM sqlite_schema")
-    return {(name, re.sub(r"\s+", " ", sql)) for name, sql in rows}
+    return {(name, re.sub(r"\s*([,()])\s*|\s+", r"\1 ", sql)) for name, sql in rows}

@@ -8,14 +8,58 @@ from typing import NamedTuple
 MAX_PARTS = 256
 
 
+class Usage(NamedTuple):
+    """Tokens of one model call. `key` names the call wherever its lines are copied to: signed 64 bits.
+
+    `input` is without what was read from or written to a cache, `reasoning` is part of `output`; `repeated` are tokens
+    that the same line tells once more. `inherited` tokens were spent by another session, whose history this one copied.
+    """
+
+    key: int
+    model: str | None = None
+    input: int = 0
+    cache_read: int = 0
+    cache_write: int = 0
+    output: int = 0
+    reasoning: int = 0
+    repeated: int = 0
+    inherited: bool = False
+
+
+class Note(NamedTuple):
+    """What a line tells of its session. `state` is what the session does from here on: working, waiting or ended.
+
+    `signal` is for the format's own `follow`.
+    """
+
+    cwd: str | None = None
+    branch: str | None = None
+    commit: str | None = None
+    title: str | None = None
+    turn: bool = False
+    error: bool = False
+    state: str | None = None
+    usage: Usage | None = None
+    signal: object = None
+
+
 class Fields(NamedTuple):
-    """What a format makes of one object. `meta` is JSON text of every key that has no field of its own."""
+    """What a format makes of one object, or of one part of it. `meta` is JSON text of what has no field of its own.
+
+    `call_id` joins a tool's call and its result, `parent` names the message or the turn that this one belongs to.
+    """
 
     ts: float | None
     role: str
     kind: str
     message: str
     meta: str | None
+    tool: str | None = None
+    model: str | None = None
+    call_id: str | None = None
+    parent: str | None = None
+    inherited: bool | None = None
+    note: Note | None = None
 
 
 class Event(NamedTuple):
@@ -84,6 +128,14 @@ class Generation(NamedTuple):
         return self.device, self.inode
 
 
+class Identity(NamedTuple):
+    """Whose session a log is: its id, the session that started it, and the one whose history it was forked from."""
+
+    session_id: str
+    parent: str | None = None
+    forked_from: str | None = None
+
+
 class Stream(NamedTuple):
     """One logical append-only log with its generations, oldest first. `key` is its path under `root`."""
 
@@ -94,6 +146,8 @@ class Stream(NamedTuple):
     format: str
     generations: tuple[Generation, ...] = ()
     error: str | None = None
+    parent: str | None = None
+    forked_from: str | None = None
 
     @property
     def current(self) -> Generation | None:
@@ -119,14 +173,41 @@ class Stream(NamedTuple):
         return self._replace(generations=tuple(changed if g.id == changed.id else g for g in self.generations))
 
 
+class Summary(NamedTuple):
+    """What a generation's events tell of the session, up to the watermark `offset`. Times are epoch seconds.
+
+    `carry` is the format's own memory, as JSON text.
+    """
+
+    offset: int = 0
+    cwd: str | None = None
+    branch: str | None = None
+    commit: str | None = None
+    title: str | None = None
+    models: tuple[str, ...] = ()
+    started: float | None = None
+    last_event: float | None = None
+    ended: float | None = None
+    events: int = 0
+    turns: int = 0
+    tool_calls: int = 0
+    errors: int = 0
+    state: str | None = None
+    carry: str = ""
+
+
 class Batch(NamedTuple):
-    """What one transaction commits: the exact bytes between two cursors and all that was made of them."""
+    """What one transaction commits: the exact bytes between two cursors and all that was made of them.
+
+    `summary` is the generation's after this batch.
+    """
 
     data: bytes
     before: Cursor
     after: Cursor
     events: list[Event]
     rejects: list[Reject]
+    summary: Summary = Summary()
 
 
 def parse_time(value: object) -> float | None:

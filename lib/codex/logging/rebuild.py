@@ -17,6 +17,7 @@ import apsw
 
 from codex.logging.errors import DatabaseError, SourceError
 from codex.logging.events import Generation, Stream
+from codex.logging.ingest.formats import named
 from codex.logging.ingest.reader import Bytes, Limits
 from codex.logging.replay import LIMITS, batches
 from codex.logging.store import legacy
@@ -29,7 +30,9 @@ from codex.logging.verify import has_sound_bytes
 
 _PIECE = 1 << 20
 _REBUILT_FROM = "rebuilt_from"
-_DERIVED = frozenset({"streams", "generations", "events", "ingest_rejects", "segments", "tombstones", "meta"})
+_DERIVED = frozenset(
+    {"streams", "generations", "events", "ingest_rejects", "segments", "summaries", "usage", "tombstones", "meta"}
+)
 _OURS = frozenset({"hook_runs", "hook_watermarks"})  # made by the schema, and not to be had from the bytes
 _TABLES = """
 SELECT name, sql FROM sqlite_schema JOIN pragma_table_list AS list USING (name)
@@ -103,7 +106,8 @@ def _replay(
             yield target.finding("lost", generation.cursor.offset, target.length, "no sound bytes, here nor there")
             return
         chain = _chain(new, generation)
-        for batch in batches(source, former, breaks or {}, generation.cursor, limits):
+        start = generation.cursor, new.summary(generation.id)
+        for batch in batches(source, named(stream.format), former, breaks or {}, start, limits):
             chain.update(batch.data)
             generation = former._replace(
                 cursor=batch.after, chain=chain.digest(), block=chain.block, ended=None, how=None, superseded_by=None

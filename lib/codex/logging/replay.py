@@ -9,9 +9,11 @@ import apsw
 
 from codex.logging.config import BATCH_BYTES, LINE_LIMIT
 from codex.logging.errors import DatabaseError
-from codex.logging.events import Batch, Cursor, Event, Generation, Reject
+from codex.logging.events import Batch, Cursor, Event, Generation, Reject, Summary
 from codex.logging.ingest.engine import decode_chunk
+from codex.logging.ingest.formats import Format, named
 from codex.logging.ingest.reader import Bytes, Chunk, Limits, next_chunk
+from codex.logging.ingest.summary import fold
 from codex.logging.store.record import Record
 from codex.logging.store.sqlite import event_row, reject_row
 from codex.logging.targets import Finding, Target
@@ -19,7 +21,7 @@ from codex.logging.targets import Finding, Target
 LIMITS = Limits(BATCH_BYTES, LINE_LIMIT)
 _PAGE = 500
 _EVENT_ROWS = """
-SELECT id, ts, role, kind, message, meta, "offset", length FROM events
+SELECT id, ts, role, kind, message, meta, tool, model, call_id, parent, inherited, "offset", length FROM events
 WHERE id BETWEEN ?1 AND ?2 AND "offset" < ?3 ORDER BY id LIMIT ?4"""
 _REJECT_ROWS = """
 SELECT id, session_id, seq, length, reason FROM ingest_rejects
@@ -27,27 +29,33 @@ WHERE id BETWEEN ?1 AND ?2 AND "offset" < ?3 ORDER BY id LIMIT ?4"""
 
 
 def batches(
-    source: Bytes, generation: Generation, breaks: Mapping[int, int], start: Cursor, limits: Limits = LIMITS
+    source: Bytes,
+    form: Format,
+    generation: Generation,
+    breaks: Mapping[int, int],
+    start: tuple[Cursor, Summary],
+    limits: Limits = LIMITS,
 ) -> Iterator[Batch]:
-    """The batches that a generation's bytes give when they are decoded anew, from a cursor on.
+    """The batches that a generation's bytes give when they are decoded anew, from a cursor and its summary on.
 
     `breaks` (see Record.breaks) are the places where the numbering jumps. Raises DatabaseError where the bytes don't
     end as they did.
     """
-    cursor, end = start, generation.cursor
+    (cursor, summary), end = start, generation.cursor
     while cursor.offset < end.offset:
         if cursor.offset in breaks:
             cursor = cursor._replace(seq=breaks[cursor.offset] - 1)
         ahead = (place for place in (*breaks, end.skip_from) if place > cursor.offset)
         chunk = _chunk(source, min(ahead, default=end.offset), cursor, end, limits)
-        batch = decode_chunk(chunk, cursor)
+        batch = decode_chunk(chunk, cursor, form)
         if batch is None:
             raise DatabaseError(
                 f"generation {generation.id} can't be decoded from offset {cursor.offset}",
                 hint="Its recorded length isn't where a line, or a whole object, ends: the ledger was changed.",
             )
+        batch = fold(form, summary, batch)
         yield batch
-        cursor = batch.after
+        cursor, summary = batch.after, batch.summary
 
 
 def _chunk(source: Bytes, size: int, cursor: Cursor, end: Cursor, limits: Limits) -> Chunk:
@@ -61,10 +69,10 @@ def check_rows(
 ) -> Iterator[int | Finding]:
     """Decode the recorded bytes again: each row must be what its bytes say, and none may be more or fewer."""
     low = target.generation.id << 40
-    events = _Rows(connection, _EVENT_ROWS, target, lambda row: (row[6], row[7]))
+    events = _Rows(connection, _EVENT_ROWS, target, lambda row: (row[-2], row[-1]))
     rejects = _Rows(connection, _REJECT_ROWS, target, lambda row: (row[0] - low, row[3]))
-    start = Cursor(seq=target.generation.base_seq)
-    for batch in batches(record, target.generation, dict(record.breaks()), start, limits):
+    start = Cursor(seq=target.generation.base_seq), Summary()
+    for batch in batches(record, named(target.format), target.generation, dict(record.breaks()), start, limits):
         yield from events.compare((event_row(low, event), event) for event in batch.events)
         # without the detail: those are the parser's words, and another version of it may choose others
         made = ((reject_row(low, target.session_id, reject)[:-1], reject) for reject in batch.rejects)

@@ -12,6 +12,7 @@ import apsw
 from codex.logging.errors import SourceError
 from codex.logging.events import Cursor, Generation, Stream
 from codex.logging.ingest.engine import decode_chunk
+from codex.logging.ingest.formats import Format, named
 from codex.logging.ingest.reader import Limits, next_chunk
 from codex.logging.ingest.sources import Facts, Location, facts_of, survey
 from codex.logging.store.connection import scalar
@@ -56,6 +57,7 @@ class Target(NamedTuple):
     session_id: str
     generation: Generation
     live: Location
+    format: str
     at_home: bool
     tombstone: Tombstone | None = None
 
@@ -115,7 +117,7 @@ class SourceFile(AbstractContextManager["SourceFile"]):
             if facts_of(facts.location, status).identity == target.generation.identity:
                 break
             self.close()
-        if self.is_there and not self._is_ingestible():
+        if self.is_there and not self._is_ingestible(named(target.format)):
             self.close()
 
     def __exit__(self, *_: object) -> None:
@@ -137,12 +139,12 @@ class SourceFile(AbstractContextManager["SourceFile"]):
             raise SourceError(f"the source can't be read at {offset}: {error.strerror}") from error
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
-    def _is_ingestible(self) -> bool:
+    def _is_ingestible(self, form: Format) -> bool:
         first = self.read(0, _FIRST_BYTES)
         if len(first) == _FIRST_BYTES or b"\n" in first:
             return True
         limits = Limits(_FIRST_BYTES, _FIRST_BYTES)
-        return decode_chunk(next_chunk(self, len(first), Cursor(), limits, tail=True), Cursor()) is not None
+        return decode_chunk(next_chunk(self, len(first), Cursor(), limits, tail=True), Cursor(), form) is not None
 
     def close(self) -> None:
         """Close the file."""
@@ -197,4 +199,5 @@ def _stone(connection: apsw.Connection, generation: int) -> Tombstone | None:
 
 def _target(stream: Stream, generation: Generation, stone: Tombstone | None) -> Target:
     at_home = generation.how in _AT_HOME and stream.at(generation.identity) is generation
-    return Target(stream.session_id, generation, Location(stream.root, stream.key, 0), at_home, stone)
+    live = Location(stream.root, stream.key, 0)
+    return Target(stream.session_id, generation, live, stream.format, at_home, stone)

@@ -13,6 +13,7 @@ from typing import Any
 import apsw
 
 from codex.logging.errors import DatabaseError, SourceError
+from codex.logging.ingest.formats import native
 from codex.logging.ingest.reader import Limits
 from codex.logging.replay import LIMITS, check_rows
 from codex.logging.store.connection import scalar
@@ -28,10 +29,14 @@ _BLANKS = b" \t\r\n"
 _BOM = b"\xef\xbb\xbf"
 _EDITED = "the source was changed after it was ingested"
 _TABLES = ("events", "ingest_rejects")
+# The parts that another format than the native one makes of one object stand for the same bytes.
 _COVERED = {
     table: f"""
-SELECT count(*), max(id), sum(iif("offset" < ?3, length, 0)), sum("offset" >= ?3) FROM (
-    SELECT id, "offset", length FROM {table} WHERE id BETWEEN ?1 AND ?2 ORDER BY id LIMIT ?4)"""  # noqa: S608
+SELECT count(*), max(id), sum(iif("offset" < ?3 AND NOT again, length, 0)), sum("offset" >= ?3) FROM (
+    SELECT id, "offset", length, ?5 AND EXISTS (
+        SELECT 1 FROM {table} AS former
+        WHERE former.id = e.id - 1 AND former."offset" = e."offset" AND former.length = e.length) AS again
+    FROM {table} AS e WHERE id BETWEEN ?1 AND ?2 ORDER BY id LIMIT ?4)"""  # noqa: S608
     for table in _TABLES
 }
 _SPANS = {
@@ -217,7 +222,8 @@ def _check_accounting(
     for query in _COVERED.values():
         (first, last), count = target.ids, _PAGE
         while count == _PAGE:
-            page: Any = connection.execute(query, (first, last, target.closed, _PAGE)).fetchone()
+            values = (first, last, target.closed, _PAGE, _has_parts(target))
+            page: Any = connection.execute(query, values).fetchone()
             count, covered, behind = page[0], covered + (page[2] or 0), behind + (page[3] or 0)
             first = (page[1] or 0) + 1
             yield 0
@@ -247,13 +253,19 @@ def _check_spans(
 
 def _spans(connection: apsw.Connection, query: str, target: Target) -> Iterator[tuple[int, int]]:
     first, last = target.ids
-    full = True
+    full, former, parted = True, None, _has_parts(target)
     while full:
         page: list[Any] = connection.execute(query, (first, last, _PAGE)).fetchall()
         full = len(page) == _PAGE
         for offset, length, number in page:
-            yield offset, length
+            if not parted or former != (offset, length, number - 1):
+                yield offset, length
+            former = (offset, length, number)
             first = number + 1
+
+
+def _has_parts(target: Target) -> bool:
+    return target.format != native.name
 
 
 def _content(record: Record, start: int, end: int) -> tuple[int, int] | None:

@@ -8,30 +8,37 @@ from typing import NamedTuple
 
 from codex.logging.config import BATCH_BYTES, LINE_LIMIT
 from codex.logging.errors import DatabaseError, SourceChangedError, StaleWatermarkError
-from codex.logging.events import Batch, Cursor, Generation, Stream
+from codex.logging.events import Batch, Cursor, Generation, Stream, Summary
 from codex.logging.ingest import ledger
-from codex.logging.ingest.formats import native
+from codex.logging.ingest.formats import Format, named, native, recognise
 from codex.logging.ingest.ledger import Life
 from codex.logging.ingest.lines import decode, decode_oversize, decode_tail
 from codex.logging.ingest.looks import QUIET_SECONDS, Looks
 from codex.logging.ingest.reader import Chunk, Limits, next_chunk
 from codex.logging.ingest.recogniser import Recogniser
 from codex.logging.ingest.sources import Facts, Location, Source, look, survey
+from codex.logging.ingest.summary import fold
 from codex.logging.store.segments import BLOCK_BYTES, Chain
 from codex.logging.store.sqlite import Store
 
 _CACHE_LIMIT = 50_000
 _LIMITS = Limits(BATCH_BYTES, LINE_LIMIT)
+_FIRST_LINES = 50
+_AROUND = b"\xef\xbb\xbf \t\r\0"
 
 
 class Progress(NamedTuple):
-    """What one call did. `more`: call again now; `again`: call again in so many seconds (an open tail)."""
+    """What one call did. `more`: call again now; `again`: call again in so many seconds (an open tail).
+
+    `ignored` is why the file is none that can be ingested, until it changes.
+    """
 
     events: int = 0
     rejects: int = 0
     taken: int = 0
     more: bool = False
     again: float | None = None
+    ignored: str = ""
 
 
 class Engine:
@@ -53,6 +60,7 @@ class Engine:
         self._looks = Looks(monotonic, wall)
         self._streams: dict[tuple[str, str], Stream] = {}
         self._chains: dict[int, Chain] = {}
+        self._summaries: dict[int, Summary] = {}
         self._surveyed: set[tuple[str, str]] = set()
 
     def ingest(self, location: Location, *, final: bool = False) -> Progress:
@@ -85,9 +93,15 @@ class Engine:
                 return self._settle(source.facts)
             tail = final or self._is_quiet_tail(life, source.facts)
             chunk = next_chunk(source, source.facts.size, life.cursor, self._limits, scanned=scanned, tail=tail)
-        batch = decode_chunk(chunk, life.cursor)
+        found = self._format(life.stream, chunk, seen.location)
+        if found is None:
+            return self._settle(source.facts)._replace(ignored="its first line is no JSON object")
+        stream, form = found
+        batch = decode_chunk(chunk, life.cursor, form)
         if batch is None:
             return self._wait(life, source.facts, chunk, tail)
+        life = life._replace(stream=stream)
+        batch = fold(form, self._summary(life.generation), batch)
         self._commit(life, batch, source.facts)
         more = chunk.more or seen.location.number > 0
         again = QUIET_SECONDS if not more and source.facts.size > batch.after.offset else None
@@ -102,6 +116,7 @@ class Engine:
         stream = self.store.commit(life.stream, after, batch, life.ending)
         began = stream.generations[-1].id
         self._chains[after.id or began] = chain
+        self._summaries[after.id or began] = batch.summary
         self._streams[stream.root, stream.key] = stream
         if not after.id and facts.location.number:
             self.store.end(began, "rotated", stream.id)
@@ -167,10 +182,32 @@ class Engine:
             if len(self._streams) >= _CACHE_LIMIT:
                 self._streams.clear()
                 self._chains.clear()
+                self._summaries.clear()
             stream = self.store.stream(*location.stream)
             stream = stream or Stream(0, *location.stream, location.session_id, native.name)
             self._streams[location.stream] = stream
         return stream
+
+    def _format(self, stream: Stream, chunk: Chunk, location: Location) -> tuple[Stream, Format] | None:
+        """The stream's format; a stream that begins gets the one that its first line shows, and its session's id."""
+        if stream.id or chunk.oversize or not (chunk.data or chunk.tail):
+            return stream, named(stream.format)
+        lines = (chunk.data or chunk.tail).split(b"\n", _FIRST_LINES)[:_FIRST_LINES]
+        found = recognise([line.strip(_AROUND) for line in lines if line.strip(_AROUND)], location.path)
+        if found is None:
+            return None if chunk.data else (stream, native)
+        form, line = found
+        session_id, parent, forked_from = form.identify(line, location.key)
+        return stream._replace(session_id=session_id, format=form.name, parent=parent, forked_from=forked_from), form
+
+    def _summary(self, generation: Generation) -> Summary:
+        """What the generation's events come to at its watermark."""
+        if not generation.id:
+            return Summary()
+        known = self._summaries.get(generation.id)
+        if known is None or known.offset != generation.cursor.offset:
+            known = self.store.summary(generation.id)
+        return known
 
     def _chain(self, generation: Generation) -> Chain:
         """A copy of the generation's chain at its watermark."""
@@ -186,10 +223,10 @@ class Engine:
         return facts.size > life.cursor.offset and self._looks.is_quiet(facts)
 
 
-def decode_chunk(chunk: Chunk, cursor: Cursor) -> Batch | None:
+def decode_chunk(chunk: Chunk, cursor: Cursor, form: Format) -> Batch | None:
     """What a chunk gives; None when that is nothing yet."""
     if chunk.data and chunk.oversize:
         return decode_oversize(chunk.data, cursor)
     if chunk.data:
-        return decode(chunk.data, cursor, native.decode)
-    return decode_tail(chunk.tail, cursor, native.decode) if chunk.tail else None
+        return decode(chunk.data, cursor, form.decode)
+    return decode_tail(chunk.tail, cursor, form.decode) if chunk.tail else None

@@ -15,7 +15,7 @@ import portalocker
 
 from codex.logging.errors import SourceBusyError, SourceChangedError, SourceError
 
-_NAME = re.compile(r"(?P<key>.+\.ndjson)(?:\.(?P<number>[1-9][0-9]*))?", re.DOTALL)
+_NAME = re.compile(r"(?P<key>.+\.(?:ndjson|jsonl))(?:\.(?P<number>[1-9][0-9]*))?", re.DOTALL)
 _SHARED = portalocker.LockFlags.SHARED | portalocker.LockFlags.NON_BLOCKING
 _LOCK_POLL_SECONDS = 0.0001
 
@@ -41,7 +41,7 @@ class Location(NamedTuple):
     @property
     def session_id(self) -> str:
         """The session that the live file's name says."""
-        return os.path.basename(self.key).removesuffix(".ndjson")
+        return os.path.splitext(os.path.basename(self.key))[0]
 
     def rotated(self, number: int) -> Location:
         """The stream's file at another number."""

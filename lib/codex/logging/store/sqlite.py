@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import apsw
 
 from codex.logging.errors import StaleWatermarkError
-from codex.logging.events import Batch, Cursor, Event, Generation, Reject, Stream
+from codex.logging.events import Batch, Cursor, Event, Generation, Reject, Stream, Summary
 from codex.logging.store import segments
 from codex.logging.store.connection import immediate, open_writer, scalar, translated
 from codex.logging.store.record import Record
@@ -18,7 +19,7 @@ _GENERATION_COLUMNS = (
     'id, stream, device, inode, head_length, head, marker, "offset", seq, lines, line_seq, parts, skip_from,'
     " skip_reason, base_seq, chain, block, modified, began, ended, how, superseded_by"
 )
-_STREAM_COLUMNS = "id, root, path, session_id, format, error"
+_STREAM_COLUMNS = "id, root, path, session_id, format, error, parent_session_id, forked_from"
 _SELECT_GENERATIONS = f"SELECT {_GENERATION_COLUMNS} FROM generations WHERE stream = ? ORDER BY id"  # noqa: S608
 _SELECT_STREAM = f"SELECT {_STREAM_COLUMNS} FROM streams WHERE root = ? AND path = ?"  # noqa: S608
 _SELECT_STREAM_BY_ID = f"SELECT {_STREAM_COLUMNS} FROM streams WHERE id = ?"  # noqa: S608
@@ -27,7 +28,7 @@ SELECT {_STREAM_COLUMNS} FROM streams WHERE id = (SELECT stream FROM generations
 _SELECT_ALL_GENERATIONS = f"SELECT {_GENERATION_COLUMNS} FROM generations ORDER BY id"  # noqa: S608
 _SELECT_ALL_STREAMS = f"SELECT {_STREAM_COLUMNS} FROM streams ORDER BY id"  # noqa: S608
 _LEDGER = {
-    "streams": "id, root, path, session_id, parent_session_id, format, state",
+    "streams": "id, root, path, session_id, parent_session_id, forked_from, format, state",
     "generations": 'id, stream, device, inode, head_length, head, marker, "offset", seq, lines, line_seq, parts,'
     " skip_from, skip_reason, base_seq, chain, block, modified, began, committed_at, ended, how",
     "tombstones": "generation, session_id, length, lines, chain, purged_at",
@@ -39,7 +40,8 @@ WHERE how IS NOT 'purged'"""  # noqa: S608
 _FINISH = """
 UPDATE generations SET seq = ?, ended = ?, how = ?, superseded_by = ?, modified = ?, committed_at = ? WHERE id = ?"""
 _INSERT_STREAM = """
-INSERT INTO streams (root, path, session_id, format) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING"""
+INSERT INTO streams (root, path, session_id, format, parent_session_id, forked_from)
+VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"""
 _INSERT_GENERATION = """
 INSERT INTO generations (stream, device, inode, head_length, head, marker, "offset", seq, lines, line_seq, parts,
                          skip_from, skip_reason, base_seq, chain, block, modified, began, committed_at)
@@ -52,11 +54,33 @@ WHERE id = ? AND "offset" = ? AND seq = ? AND superseded_by IS NULL AND how IS N
 _LATEST_GENERATION = "SELECT id, seq FROM generations WHERE stream = ? ORDER BY id DESC LIMIT 1"
 _MOVE_SEQ = "UPDATE generations SET seq = ? WHERE id = ? AND seq = ?"
 _INSERT_EVENT = """
-INSERT INTO events (id, ts, role, kind, message, meta, "offset", length) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"""
+INSERT INTO events (id, ts, role, kind, message, meta, tool, model, call_id, parent, inherited, "offset", length)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
 _INSERT_REJECT = """
 INSERT INTO ingest_rejects (id, session_id, seq, length, reason, detail) VALUES (?, ?, ?, ?, ?, ?)"""
 _INSERT_SEGMENT = """
 INSERT INTO segments (id, end_offset, first_seq, lines, chain, bytes) VALUES (?, ?, ?, ?, ?, ?)"""
+_INSERT_SUMMARY = """
+INSERT OR REPLACE INTO summaries VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
+_SELECT_SUMMARY = """
+SELECT "offset", cwd, branch, "commit", title, models, started, last_event, ended, events, turns, tool_calls, errors,
+       state, carry
+FROM summaries WHERE generation = ?"""
+# Of the lines that tell of one call the one with the most output counts, the first among equals.
+_INSERT_USAGE = """
+INSERT INTO usage VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT DO UPDATE SET
+    repeated = repeated + excluded.repeated + iif(
+        excluded.output > output, input + cache_read + cache_write + output,
+        excluded.input + excluded.cache_read + excluded.cache_write + excluded.output),
+    event = iif(excluded.output > output, excluded.event, event),
+    ts = iif(excluded.output > output, excluded.ts, ts),
+    model = iif(excluded.output > output, excluded.model, model),
+    input = iif(excluded.output > output, excluded.input, input),
+    cache_read = iif(excluded.output > output, excluded.cache_read, cache_read),
+    cache_write = iif(excluded.output > output, excluded.cache_write, cache_write),
+    reasoning = iif(excluded.output > output, excluded.reasoning, reasoning),
+    output = max(excluded.output, output)"""
 
 
 class Store:
@@ -109,9 +133,14 @@ class Store:
     def _stream(self, row: tuple[object, ...] | None) -> Stream | None:
         if row is None:
             return None
-        number, root, key, session_id, form, error = row
-        rows = self.connection.execute(_SELECT_GENERATIONS, (number,))
-        return Stream(number, root, key, session_id, form, tuple(map(_generation, rows)), error)  # type: ignore[arg-type]
+        rows = self.connection.execute(_SELECT_GENERATIONS, row[:1])
+        return _stream(row, tuple(map(_generation, rows)))
+
+    def summary(self, generation: int) -> Summary:
+        """What the generation's events come to so far."""
+        with translated(self.path):
+            row = self.connection.execute(_SELECT_SUMMARY, (generation,)).fetchone()
+        return Summary() if row is None else Summary(*row[:5], tuple(json.loads(row[5])), *row[6:])  # type: ignore[call-arg]
 
     # -- the ledger and the rows, written
 
@@ -185,6 +214,8 @@ class Store:
                 for table in ("events", "ingest_rejects", "segments"):
                     query = f"DELETE FROM {table} WHERE id BETWEEN ? AND ?"  # noqa: S608
                     self.connection.execute(query, (low, low | 0xFFFFFFFFFF))
+                for table in ("summaries", "usage"):
+                    self.connection.execute(f"DELETE FROM {table} WHERE generation = ?", (generation.id,))  # noqa: S608
                 cursor = generation.cursor
                 stone = (generation.id, stream.session_id, cursor.offset, cursor.lines, generation.chain, now)
                 self.connection.execute("INSERT OR IGNORE INTO tombstones VALUES (?, ?, ?, ?, ?, ?)", stone)
@@ -198,7 +229,7 @@ class Store:
         """Keep the stream's last error, or clear it; a stream that has no row gets one for an error."""
         with translated(self.path), immediate(self.connection):
             if error is not None:
-                self.connection.execute(_INSERT_STREAM, (root, key, session_id, form))
+                self.connection.execute(_INSERT_STREAM, (root, key, session_id, form, None, None))
             self.connection.execute(
                 "UPDATE streams SET error = ?, error_at = ? WHERE root = ? AND path = ?",
                 (error, time.time() if error else None, root, key),
@@ -216,7 +247,8 @@ class Store:
         if stream.id:
             return stream
         key = (stream.root, stream.key)
-        self.connection.execute(_INSERT_STREAM, (*key, stream.session_id, stream.format))
+        names = (stream.session_id, stream.format, stream.parent, stream.forked_from)
+        self.connection.execute(_INSERT_STREAM, (*key, *names))
         return stream._replace(id=scalar(self.connection, _SELECT_STREAM, key))
 
     def _move_watermark(self, stream: Stream, after: Generation, now: float) -> None:
@@ -254,6 +286,9 @@ class Store:
         key = generation.id << 40
         execute_many = self.connection.executemany
         execute_many(_INSERT_EVENT, [event_row(key, event) for event in batch.events])
+        if used := [usage_row(generation.id, event) for event in batch.events if _has_usage(event)]:
+            execute_many(_INSERT_USAGE, used)
+        self.connection.execute(_INSERT_SUMMARY, summary_row(generation.id, batch.summary))
         if batch.rejects:
             execute_many(_INSERT_REJECT, [reject_row(key, stream.session_id, reject) for reject in batch.rejects])
         before, after = batch.before, batch.after
@@ -279,7 +314,32 @@ def read_ledger(connection: apsw.Connection) -> dict[str, list[tuple[Any, ...]]]
 
 def event_row(key: int, event: Event) -> tuple[object, ...]:
     """The row of an event; `key` is its generation's id << 40."""
-    return (key | event.seq << 8 | event.part, *event.fields, event.offset, event.length)
+    return (key | event.seq << 8 | event.part, *event.fields[:10], event.offset, event.length)
+
+
+def summary_row(generation: int, summary: Summary) -> tuple[object, ...]:
+    """The row of a generation's summary."""
+    models = json.dumps(summary.models, ensure_ascii=False)
+    return (generation, *summary[:5], models, *summary[6:])
+
+
+def usage_row(generation: int, event: Event) -> tuple[object, ...]:
+    """The row of what an event tells of its model call's cost."""
+    assert event.fields.note is not None
+    usage = event.fields.note.usage
+    assert usage is not None
+    return (
+        generation,
+        usage.key,
+        generation << 40 | event.seq << 8 | event.part,
+        event.fields.ts,
+        *usage[1:],
+    )
+
+
+def _has_usage(event: Event) -> bool:
+    note = event.fields.note
+    return note is not None and note.usage is not None
 
 
 def reject_row(key: int, session_id: str, reject: Reject) -> tuple[object, ...]:
@@ -293,18 +353,21 @@ def read_streams(connection: apsw.Connection) -> list[Stream]:
     generations: dict[object, list[Generation]] = {}
     for row in connection.execute(_SELECT_ALL_GENERATIONS):
         generations.setdefault(row[1], []).append(_generation(row))
-    streams = []
-    for number, *names, error in connection.execute(_SELECT_ALL_STREAMS):
-        streams.append(Stream(number, *names, tuple(generations.get(number, ())), error))  # type: ignore[call-arg]
-    return streams
+    rows = connection.execute(_SELECT_ALL_STREAMS)
+    return [_stream(row, tuple(generations.get(row[0], ()))) for row in rows]
 
 
 def read_stream_of(connection: apsw.Connection, generation: int) -> Stream | None:
     """The stream that this generation is of, with all its generations; None when there is no such one."""
-    for number, *names, error in connection.execute(_SELECT_STREAM_OF, (generation,)):
-        rows = connection.execute(_SELECT_GENERATIONS, (number,))
-        return Stream(number, *names, tuple(map(_generation, rows)), error)  # type: ignore[call-arg]
+    for row in connection.execute(_SELECT_STREAM_OF, (generation,)):
+        rows = connection.execute(_SELECT_GENERATIONS, row[:1])
+        return _stream(row, tuple(map(_generation, rows)))
     return None
+
+
+def _stream(row: tuple[Any, ...], generations: tuple[Generation, ...]) -> Stream:
+    number, root, key, session_id, form, error, parent, forked_from = row
+    return Stream(number, root, key, session_id, form, generations, error, parent, forked_from)
 
 
 def _generation(row: tuple[Any, ...]) -> Generation:

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import random
 import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
+from itertools import count
 from pathlib import Path
 
 import apsw
 import pytest
 
 from codex.logging.ingest.sources import locate
+from codex.logging.store import checkpoint
+from codex.logging.store.checkpoint import Checkpointer
 from codex.logging.store.sqlite import Store
 from codex_ingestd.intake import Intake
 from tests.commands import UNPRIVILEGED
 from tests.daemon import Daemon, wait_for
 from tests.faults.conftest import Sessions
+from tests.importer import Importer
 
 
 @contextmanager
@@ -89,11 +94,12 @@ def test_a_signal_ends_it_while_the_database_is_locked(daemon: Daemon, sessions:
 
 
 @pytest.fixture
-def small_disk(daemon: Daemon) -> Iterator[Path]:
-    """A file system of 32 MB with the daemon's database on it."""
+def small_disk(daemon: Daemon, request: pytest.FixtureRequest) -> Iterator[Path]:
+    """A file system of 32 MB, or of the size that the test says, with the daemon's database on it."""
     folder = daemon.database.parent / "disk"
     folder.mkdir()
-    made = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=32m", "tmpfs", str(folder)], capture_output=True)
+    size = getattr(request, "param", "32m")
+    made = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)], capture_output=True)
     if made.returncode:
         pytest.skip("may not mount here")
     daemon.log = folder.parent / "daemon.log"
@@ -119,6 +125,75 @@ def test_a_full_disk_delays_and_loses_nothing(daemon: Daemon, sessions: Sessions
     sessions.arrive(10)
     assert daemon.scalar("PRAGMA integrity_check") == "ok"
     assert daemon.stop() == 0
+
+
+@pytest.mark.parametrize("small_disk", ["2m"], indirect=True)
+def test_the_log_leaves_room_for_the_file(daemon: Daemon, sessions: Sessions, small_disk: Path) -> None:
+    """Commits fill a very small disk: the write-ahead log takes no room that its rows will need in the file."""
+    choose = random.Random(1)
+    ballast = small_disk / "ballast"
+    ballast.write_bytes(bytes(1_000_000))
+    daemon.start()
+    for line in count(1):
+        sessions.append("s", choose.randbytes(400).hex())
+        wait_for(lambda line=line: daemon.scalar("SELECT max(seq) FROM events") == line or daemon.told("stalled"))
+        if daemon.told("stalled"):
+            break
+    assert daemon.database.stat().st_size > 200_000
+    ballast.unlink()
+    for _ in range(100):
+        sessions.append("s", choose.randbytes(400).hex())
+        daemon.scalar("SELECT 1")
+    sessions.arrive(15)
+    assert daemon.scalar("PRAGMA integrity_check") == "ok"
+
+
+@contextmanager
+def logged(database: Path, log_dir: Path) -> Iterator[None]:
+    """The database has rows that stand in its write-ahead log alone."""
+    with closing(Importer(log_dir, database)) as importer:
+        importer.store.connection.wal_autocheckpoint(0)
+        (log_dir / "logged.ndjson").write_bytes(b'{"message":"x"}\n' * 5000)
+        assert importer.take("logged.ndjson") == 5000
+        assert database.stat().st_size < 100_000
+        yield
+
+
+@contextmanager
+def no_room(database: Path) -> Iterator[None]:
+    """Nothing more fits onto the disk."""
+    ballast = database.with_name("ballast")
+    ballast.write_bytes(bytes(shutil.disk_usage(database.parent).free))
+    yield
+    ballast.unlink()
+
+
+@contextmanager
+def no_file(database: Path) -> Iterator[None]:
+    """The file can't be opened."""
+    away = database.rename(database.with_name("away"))
+    yield
+    away.rename(database)
+
+
+@pytest.mark.parametrize("small_disk", ["2m"], indirect=True)
+@pytest.mark.parametrize("trouble", [no_room, no_file])
+def test_a_checkpoint_that_failed_is_tried_again(
+    small_disk: Path,
+    log_dir: Path,
+    environment: pytest.MonkeyPatch,
+    trouble: Callable[[Path], AbstractContextManager[None]],
+) -> None:
+    """Once the trouble is over the rows are brought into the file, though no commit follows."""
+    environment.setattr(checkpoint, "EVERY_SECONDS", 0.01)
+    database = small_disk / "rows.db"
+    with logged(database, log_dir), ExitStack() as stack:
+        with trouble(database):
+            stack.enter_context(Checkpointer(str(database)))
+            began = time.monotonic()
+            wait_for(lambda: time.monotonic() - began > 0.3, what="some tries")
+            assert not database.exists() or database.stat().st_size < 100_000
+        wait_for(lambda: database.stat().st_size > 100_000)
 
 
 def test_a_folder_that_may_not_be_written_is_refused(daemon: Daemon, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from contextlib import AbstractContextManager, suppress
 from types import TracebackType
 
@@ -12,6 +13,11 @@ import apsw
 EVERY_SECONDS = 1.0
 WAL_BYTES = 4 << 20
 RELIEF_BYTES = 64 << 20
+# Soon again where it failed: room that is made on a full disk is the file's before it is the log's.
+_RETRY_SECONDS = 0.1
+_REST = 10.0  # the writer rests for so many times what a checkpoint took that didn't get all done
+
+_State = tuple[int, int]
 
 
 class Checkpointer(AbstractContextManager["Checkpointer"]):
@@ -21,6 +27,8 @@ class Checkpointer(AbstractContextManager["Checkpointer"]):
         self._path = path
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="checkpoint", daemon=True)
+        self._done: _State = (0, 0)
+        self._relief_at = 0.0
 
     def __enter__(self) -> Checkpointer:
         self._thread.start()
@@ -33,26 +41,50 @@ class Checkpointer(AbstractContextManager["Checkpointer"]):
         self._thread.join(5.0)
 
     def relieve(self, writer: apsw.Connection) -> None:
-        """Between two commits: checkpoint on the writer's own time where the thread can't keep up."""
-        if self._size() > RELIEF_BYTES:
-            _checkpoint(writer)
+        """Between two commits: checkpoint on the writer's own time where the thread can't keep up.
+
+        Or where the disk has less room than the log is large: else there may be none for the file when it is needed.
+        """
+        state = self._state()
+        if state == self._done or state[0] <= min(RELIEF_BYTES, self._room()) or time.monotonic() < self._relief_at:
+            return
+        began = time.monotonic()
+        with suppress(apsw.Error):  # the log keeps the rows
+            self._checkpoint(writer, state)
+        if state != self._done:
+            now = time.monotonic()
+            self._relief_at = now + (now - began) * _REST
 
     def _run(self) -> None:
-        connection = apsw.Connection(self._path)
-        former, done = (0, 0), True
-        while not self._stop.wait(EVERY_SECONDS):
-            state = self._state()
-            rested = state == former and not done
-            if rested or (state[0] > WAL_BYTES and state != former):
-                _checkpoint(connection)
-            done = rested or (state == former and done)
+        connection: apsw.Connection | None = None
+        former, wait = (0, 0), EVERY_SECONDS
+        while not self._stop.wait(wait):
+            state, wait = self._state(), EVERY_SECONDS
+            if state != self._done and (state == former or state[0] > WAL_BYTES):
+                try:
+                    connection = connection or _open(self._path)
+                    self._checkpoint(connection, state)
+                except apsw.Error:
+                    wait = _RETRY_SECONDS
             former = state
-        connection.close()
+        if connection is not None:
+            connection.close()
 
-    def _size(self) -> int:
-        return self._state()[0]
+    def _checkpoint(self, connection: apsw.Connection, state: _State) -> None:
+        """Bring what no reader holds up from the log into the file; `state` is the log's before."""
+        frames, taken = connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+        if frames == taken:
+            self._done = state
 
-    def _state(self) -> tuple[int, int]:
+    def _room(self) -> int:
+        """Bytes that may still be written to the disk."""
+        try:
+            disk = os.statvfs(os.path.dirname(self._path))
+        except OSError:
+            return RELIEF_BYTES
+        return disk.f_bavail * disk.f_frsize
+
+    def _state(self) -> _State:
         """Bytes and time of change of the write-ahead log."""
         try:
             status = os.stat(f"{self._path}-wal")
@@ -61,6 +93,7 @@ class Checkpointer(AbstractContextManager["Checkpointer"]):
         return status.st_size, status.st_mtime_ns
 
 
-def _checkpoint(connection: apsw.Connection) -> None:
-    with suppress(apsw.Error):  # busy or out of space: the log keeps the rows, and the next round tries again
-        connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+def _open(path: str) -> apsw.Connection:
+    connection = apsw.Connection(path, flags=apsw.SQLITE_OPEN_READWRITE)
+    connection.pragma("schema_version")  # a connection that hasn't read yet doesn't know of any log
+    return connection

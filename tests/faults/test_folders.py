@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.commands import UNPRIVILEGED
+from codex.logging import append_ndjson
+from tests.commands import UNPRIVILEGED, shell
 from tests.daemon import Daemon, wait_for
 from tests.faults.conftest import Sessions
 
@@ -136,6 +137,16 @@ def test_a_root_that_may_not_be_read_is_refused(daemon: Daemon, sessions: Sessio
     assert daemon.process is not None
     assert daemon.process.wait(10) == 2
     assert "is not readable" in daemon.log.read_text("utf-8")
+
+
+@pytest.mark.parametrize("command", ["codex-ingestd once --watch", "codex-import-ndjson --all --log-dir"])
+def test_a_root_whose_name_is_not_utf8_is_refused(tmp_path: Path, command: str) -> None:
+    """Its rows could not say where they are from: exit code 2, the name, and what to do; writers go on there."""
+    folder = tmp_path / "odd-\udcff"
+    append_ndjson(folder / "s.ndjson", {"message": "one"})
+    result = shell(f"{command} '{folder}' --db rows.db", tmp_path)
+    assert (result.returncode, "odd-\\udcff is no UTF-8 name" in result.stderr) == (2, True), result.stderr
+    assert "hint: " in result.stderr
 
 
 @pytest.mark.long

@@ -11,7 +11,7 @@ from typing import Any
 
 import apsw
 
-from codex.logging.errors import DatabaseError, DatabaseMissingError
+from codex.logging.errors import ConfigError, DatabaseError, DatabaseMissingError
 from codex.logging.store import legacy
 
 APPLICATION_ID = 0x43445831  # "CDX1"
@@ -106,7 +106,10 @@ def immediate(connection: apsw.Connection) -> Iterator[None]:
 
 @contextmanager
 def translated(path: str) -> Iterator[None]:
-    """SQLite's and the file system's errors as DatabaseError, with what to do next."""
+    """SQLite's and the file system's errors as DatabaseError, with what to do next.
+
+    A name that is no UTF-8, of the database or of a folder that it is to hold, is a ConfigError.
+    """
     try:
         yield
     except apsw.Error as error:
@@ -114,6 +117,11 @@ def translated(path: str) -> Iterator[None]:
         raise DatabaseError(f"{path}: {error}", hint=hint) from error
     except OSError as error:
         raise DatabaseError(f"{path}: {error.strerror}", hint="Choose another place with --db.") from error
+    except UnicodeEncodeError as error:
+        name = error.object.encode(errors="backslashreplace").decode()
+        raise ConfigError(
+            f"{name} is no UTF-8 name, and SQLite takes no other", hint="Give it another name."
+        ) from error
 
 
 _HINTS: dict[type[apsw.Error], str] = {
@@ -123,6 +131,7 @@ _HINTS: dict[type[apsw.Error], str] = {
     apsw.ReadOnlyError: "Give this user the right to write the database and its folder, or choose another --db.",
     apsw.CantOpenError: "Give this user the right to write the database and its folder, or choose another --db.",
     apsw.NotADBError: "This file is no SQLite database: choose another --db, or move it away.",
+    apsw.IOError: "The disk fails, or its file system: the system's log tells more; it is tried again.",
     apsw.CorruptError: "The database is damaged: stop the daemon and run `codex-ingestd rebuild`; where that can't read"
     " it either, move it away: it is made anew from the NDJSON files.",
 }

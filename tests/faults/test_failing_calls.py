@@ -35,25 +35,19 @@ def failing(pid: int, call: str, error: str, number: int, trace: Path) -> Iterat
 
 
 @pytest.mark.parametrize(
-    ("call", "error", "step"),
+    ("call", "error", "step", "said"),
     [
-        ("pwrite64", "ENOSPC", 7),
-        pytest.param("pwrite64", "EIO", 1, marks=pytest.mark.long),
-        pytest.param("pread64", "EIO", 1, marks=pytest.mark.long),
-        pytest.param("openat", "EMFILE", 1, marks=pytest.mark.long),
-        pytest.param("flock", "ENOLCK", 1, marks=pytest.mark.long),
-        pytest.param(
-            "newfstatat",
-            "ESTALE",
-            1,
-            marks=[
-                pytest.mark.long,
-                pytest.mark.xfail(strict=True, reason="an OSError of Source's fstat is no SourceError"),
-            ],
-        ),
+        ("pwrite64", "ENOSPC", 7, "database or disk is full"),
+        pytest.param("pwrite64", "EIO", 1, "disk I/O error", marks=pytest.mark.long),
+        pytest.param("pread64", "EIO", 1, "Input/output error", marks=pytest.mark.long),
+        pytest.param("openat", "EMFILE", 1, "Too many open files", marks=pytest.mark.long),
+        pytest.param("flock", "ENOLCK", 1, "can't be locked", marks=pytest.mark.long),
+        pytest.param("newfstatat", "ESTALE", 1, "Stale file handle", marks=pytest.mark.long),
     ],
 )
-def test_a_failing_call_loses_nothing(daemon: Daemon, sessions: Sessions, call: str, error: str, step: int) -> None:
+def test_a_failing_call_loses_nothing(
+    daemon: Daemon, sessions: Sessions, call: str, error: str, step: int, said: str
+) -> None:
     """A call of the running daemon fails: what was being written then arrives all the same, from the same process."""
     trace = daemon.database.with_name("trace")
     daemon.start()
@@ -68,6 +62,8 @@ def test_a_failing_call_loses_nothing(daemon: Daemon, sessions: Sessions, call: 
             break
     assert number > step, "no call ever failed"
     assert daemon.stop() == 0
+    assert daemon.told(said)
+    assert all(record["hint"] for record in daemon.told("stalled"))
     assert daemon.scalar("PRAGMA integrity_check") == "ok"
     assert not daemon.told("a defect")
     assert not daemon.told("a thread died")

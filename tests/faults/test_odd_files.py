@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from codex.logging.ingest.engine import Progress
-from codex.logging.ingest.sources import Location, locate
+from codex.logging.ingest.sources import Location, locate, scan
 from codex.logging.store.sqlite import Store
 from codex_ingestd.intake import Intake
 from tests.commands import UNPRIVILEGED
@@ -93,6 +93,20 @@ def test_a_name_that_is_not_utf8(daemon: Daemon, sessions: Sessions) -> None:
     wait_for(lambda: daemon.rows("s"))
     assert not daemon.told("a defect")
     assert len(daemon.rows()) == 2 or len(daemon.told("skipped")) == 1
+
+
+def test_an_event_and_a_sweep_agree(sessions: Sessions) -> None:
+    """What a sweep passes over is no log when an event tells of it either."""
+    for folder in ("", "sub/", "named.ndjson/", "named.ndjson.1/", ".hidden/", "sub/.hidden/", "sub/x.ndjson/deep/"):
+        (sessions.log_dir / folder).mkdir(exist_ok=True, parents=True)
+        for name in ("s.ndjson", "s.ndjson.2", ".s.ndjson", "s.txt", ".ndjson"):
+            (sessions.log_dir / folder / name).touch()
+    swept = {found.location for found in scan(str(sessions.log_dir)) if found.facts is not None}
+    told = {locate(str(sessions.log_dir), str(path)) for path in sessions.log_dir.rglob("*") if path.is_file()}
+    assert told - {None} == swept
+    assert {os.path.join(*place.stream) for place in swept} == {
+        str(sessions.log_dir / name) for name in ("s.ndjson", "sub/s.ndjson")
+    }
 
 
 def test_one_defect_stops_no_other_file(store: Store, sessions: Sessions, caplog: pytest.LogCaptureFixture) -> None:

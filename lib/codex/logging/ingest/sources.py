@@ -69,7 +69,7 @@ def signed(number: int) -> int:
 
 
 def locate(root: str, path: str) -> Location | None:
-    """Which stream's file a path is; None when its name is none of ours, or it lies outside the root."""
+    """Which stream's file a path is; None when its name is none of ours, or it lies where no scan looks."""
     location = _named(root, path)
     return location if location is not None and _is_text(location.key) else None
 
@@ -77,9 +77,15 @@ def locate(root: str, path: str) -> Location | None:
 def _named(root: str, path: str) -> Location | None:
     relative = path[len(root) + 1 :] if path.startswith(root + os.sep) else ""
     match = _NAME.fullmatch(relative)
-    if match is None or os.path.basename(relative).startswith("."):
+    *folders, name = relative.split(os.sep)
+    if match is None or name.startswith(".") or any(map(_is_passed_over, folders)):
         return None
     return Location(root, match["key"], int(match["number"] or 0))
+
+
+def _is_passed_over(folder: str) -> bool:
+    """Whether a scan doesn't enter a folder of this name."""
+    return folder.startswith(".") or _NAME.fullmatch(folder) is not None
 
 
 def _is_text(name: str) -> bool:
@@ -184,7 +190,7 @@ class Source:
         self._descriptor = _open(self.location.path)
         try:
             _lock_shared(self._descriptor, self.location.path, wait)
-            self.facts = facts_of(self.location, os.fstat(self._descriptor))
+            self.facts = facts_of(self.location, _status(self._descriptor, self.location.path))
             named = look(self.location)
             if named is None or not named.identity == self.facts.identity == seen.identity:
                 raise SourceChangedError(f"{self.location.path} was replaced while it was opened")
@@ -237,17 +243,26 @@ def _open(path: str) -> int:
         raise SourceError(f"{path}: {reason}", hint="Give the daemon's user the right to read it.") from error
 
 
+def _status(descriptor: int, path: str) -> os.stat_result:
+    try:
+        return os.fstat(descriptor)
+    except OSError as error:
+        raise SourceError(f"{path}: {error.strerror}") from error
+
+
 def _lock_shared(descriptor: int, path: str, wait: float) -> None:
     deadline = time.monotonic() + wait
     while True:
         try:
             portalocker.lock(descriptor, _SHARED)
-        except portalocker.LockException as error:
+        except portalocker.AlreadyLocked as error:
             if time.monotonic() >= deadline:
                 raise SourceBusyError(
                     f"{path} is locked by another process",
                     hint="Its lines are read when that process lets go; `codex-ingestd status` shows the lag.",
                 ) from error
             time.sleep(_LOCK_POLL_SECONDS)
+        except portalocker.LockException as error:
+            raise SourceError(f"{path} can't be locked: {error}", hint="Its file system must have locks.") from error
         else:
             return

@@ -14,6 +14,8 @@ from typing import Any, TypeVar
 import click
 
 from codex.logging import config, terminal
+from codex.logging.errors import ConfigError
+from codex.logging.ingest.formats import known
 from codex_ingestd import audit, log
 from codex_ingestd.finalize_command import chosen_hooks, finalize, hook_options
 from codex_ingestd.housekeeping import VERIFY_BYTES_PER_MINUTE
@@ -27,8 +29,10 @@ _watch = click.option(
     "--watch",
     "roots",
     multiple=True,
-    type=click.Path(file_okay=False),
-    help="Folder of NDJSON files; may be given again.  [env: CODEX_SESSION_LOG_DIR; default: .codex/sessions]",
+    metavar="[FORMAT=]FOLDER",
+    help="Folder of logs, with all below it; may be given again. Links in it are not followed. With FORMAT= (native,"
+    " codex, claude) its logs are all of that one, else each log's first line tells."
+    "  [env: CODEX_SESSION_LOG_DIR; default: .codex/sessions]",
 )
 _db = click.option(
     "--db",
@@ -52,7 +56,10 @@ def command() -> None:
     """Carry what coding agents append as NDJSON into SQLite, once, exactly, and provably."""
 
 
-@command.command(epilog="\b\nExamples:\n  codex-ingestd run\n  codex-ingestd run --watch logs --db logs.db")
+@command.command(
+    epilog="\b\nExamples:\n  codex-ingestd run\n  codex-ingestd run --watch logs --db logs.db"
+    "\n  codex-ingestd run --watch ~/.codex/sessions --watch ~/.claude/projects"
+)
 @_watch
 @_db
 @hook_options
@@ -73,8 +80,9 @@ def run(roots: tuple[str, ...], db: str | None, verify_rate: float, log_level: s
     """
     config.refuse_test_mode()
     log.set_up(log_level)
-    folders, database = _places(roots, db)
-    service = Service(database, folders, chosen_hooks(**hooks), verify_rate=round(verify_rate * (1 << 20)))
+    folders, formats, database = _places(roots, db)
+    rate = round(verify_rate * (1 << 20))
+    service = Service(database, folders, chosen_hooks(**hooks), formats=formats, verify_rate=rate)
     service.run(on_open=lambda: _welcome(folders, database))
     return 0
 
@@ -90,9 +98,9 @@ def once(roots: tuple[str, ...], db: str | None, log_level: str) -> int:
     """
     config.refuse_test_mode()
     log.set_up(log_level)
-    folders, database = _places(roots, db)
+    folders, formats, database = _places(roots, db)
     began = time.perf_counter()
-    service = Service(database, folders)
+    service = Service(database, folders, formats=formats)
     events, rejects = service.once()
     seconds = time.perf_counter() - began
     click.echo(f"{events} new rows, {rejects} rejects in {seconds:.2f} s into {database}")
@@ -109,7 +117,7 @@ def status(roots: tuple[str, ...], db: str | None, as_json: bool, everything: bo
 
     Exit codes: 0 shown, 2 there is no database.
     """
-    folders, database = _places(roots, db)
+    folders, _, database = _places(roots, db)
     answer = read_status(database, folders)
     if as_json:
         click.echo(json.dumps(answer.as_dict(), ensure_ascii=False))
@@ -118,16 +126,29 @@ def status(roots: tuple[str, ...], db: str | None, as_json: bool, everything: bo
     return 0
 
 
-def _places(roots: tuple[str, ...], db: str | None) -> tuple[list[str], str]:
-    """The folders, without those that lie within another one (their files would be read twice), and the database."""
-    folders = [config.resolve_log_dir(root) for root in roots] or [config.resolve_log_dir()]
-    by_place = {os.path.realpath(folder): folder for folder in reversed(folders)}
+def _places(roots: tuple[str, ...], db: str | None) -> tuple[list[str], dict[str, str], str]:
+    """The folders, without those that lie within another one (their files would be read twice); the formats that some
+    have been given; the database. Raises ConfigError for a file."""
+    chosen = [_root(text) for text in roots] or [(config.resolve_log_dir(), None)]
+    by_place = {os.path.realpath(folder): (folder, form) for folder, form in reversed(chosen)}
     apart = [
-        folder
-        for place, folder in reversed(by_place.items())
+        root
+        for place, root in reversed(by_place.items())
         if not any(place.startswith(os.path.join(other, "")) for other in by_place if other != place)
     ]
-    return apart, config.resolve_database(db)
+    formats = {folder: form for folder, form in apart if form is not None}
+    return [folder for folder, _ in apart], formats, config.resolve_database(db)
+
+
+def _root(text: str) -> tuple[str, str | None]:
+    """Folder and format of `[FORMAT=]FOLDER`; a folder whose own name holds a `=` has no format before it."""
+    form, _, rest = text.partition("=")
+    if not rest or form not in known():
+        form, rest = "", text
+    folder = config.resolve_log_dir(rest)
+    if os.path.exists(folder) and not os.path.isdir(folder):
+        raise ConfigError(f"{folder} is no folder", hint="Name the folder that the log lies in.")
+    return folder, form or None
 
 
 def _welcome(folders: list[str], database: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from codex.logging.errors import DatabaseError, SourceBusyError, SourceError
@@ -35,13 +35,14 @@ class Failure(NamedTuple):
 class Intake:
     """One store, and the files that wait for it. Times are seconds of the clock that is handed in."""
 
-    def __init__(self, store: Store, clock: Callable[[], float]) -> None:
-        self.engine = Engine(store)
+    def __init__(self, store: Store, clock: Callable[[], float], formats: Mapping[str, str]) -> None:
+        self.engine = Engine(store, formats=formats)
         self.failures: dict[Location, Failure] = {}
         self._store = store
         self._clock = clock
         self._scheduler: Scheduler[Location] = Scheduler()
         self._rejects: dict[Location, tuple[float, int]] = {}
+        self._ignored: set[Location] = set()
         self._stalls = 0
         self._stalled_until = 0.0
 
@@ -99,6 +100,9 @@ class Intake:
             log.debug("ingested", extra={"path": location.path, "rows": progress.events, "bytes": progress.taken})
         if progress.rejects:
             self._tell_rejects(location, progress.rejects, now)
+        if progress.ignored and location not in self._ignored:
+            self._ignored.add(location)
+            log.warning("ignored: %s", progress.ignored, extra={"path": location.path})
         return progress
 
     def _tell_rejects(self, location: Location, rejects: int, now: float) -> None:

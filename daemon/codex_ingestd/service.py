@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 
 
 class Service:
-    """A daemon's life over some roots and one database."""
+    """A daemon's life over some roots and one database; `formats` names the format of all logs of a root."""
 
     def __init__(
         self,
@@ -37,12 +37,14 @@ class Service:
         roots: Sequence[str],
         hooks: Sequence[Hook] = (),
         *,
+        formats: Mapping[str, str] | None = None,
         verify_rate: int = VERIFY_BYTES_PER_MINUTE,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._database = database
         self._verify_rate = verify_rate
         self._roots = list(roots)
+        self._formats = formats or {}
         self._hooks = list(hooks)
         self._clock = clock
         self._marks = Marks()
@@ -95,7 +97,7 @@ class Service:
 
     def _begin(self, store: Store) -> None:
         """Take up what the store already has."""
-        self._intake = Intake(store, self._clock)
+        self._intake = Intake(store, self._clock, self._formats)
         known: set[tuple[str, str]] = set()
         for root in self._roots:
             self._intake.engine.resume(root)

@@ -23,7 +23,7 @@ Path = str | os.PathLike[str]
 
 
 class Imported(NamedTuple):
-    """What came of one stream: new rows, new rejects, bytes; `error` where it could not be read."""
+    """What came of one stream: new rows, new rejects, bytes; `error` where it could not be read, `ignored` why not."""
 
     session_id: str
     path: str
@@ -31,6 +31,7 @@ class Imported(NamedTuple):
     rejects: int
     taken: int
     error: str | None = None
+    ignored: str = ""
 
 
 def import_session(session_id: str, log_dir: Path | None = None, db_path: Path | None = None) -> int:
@@ -95,18 +96,19 @@ def import_streams(engine: Engine, locations: Iterable[Location]) -> Iterable[Im
 def import_stream(engine: Engine, location: Location) -> Imported:
     """Import all that one stream has."""
     rows = rejects = taken = 0
-    error = None
+    error, ignored = None, ""
     try:
         while True:
             progress = engine.ingest(location, final=True)
             rows += progress.events
             rejects += progress.rejects
             taken += progress.taken
+            ignored = ignored or progress.ignored
             if not progress.more:
                 break
     except SourceError as failure:
         error = str(failure)
-    return Imported(location.session_id, location.path, rows, rejects, taken, error)
+    return Imported(location.session_id, location.path, rows, rejects, taken, error, ignored)
 
 
 def _engine(store: Store) -> Engine:
@@ -155,6 +157,7 @@ def command(session_id: str | None, everything: bool, log_dir: str | None, db: s
         engine = _engine(store)
         engine.resume(settings.log_dir)
         results = _with_progress(import_streams(engine, locations), len(locations), quiet=as_json)
+    skipped += [f"{result.path}: {result.ignored}" for result in results if result.ignored]
     _report(results, skipped, time.perf_counter() - began, settings, as_json)
     return int(any(result.error for result in results))
 
@@ -195,7 +198,7 @@ def _report(
         click.echo(f"skipped: {reason}", err=True)
     click.echo(f"{len(results)} files, {rows} new rows, {rejects} rejects in {seconds:.2f} s into {settings.database}")
     if not results:
-        click.echo(f"No *.ndjson files in {settings.log_dir}: name the folder with --log-dir.", err=True)
+        click.echo(f"No *.ndjson or *.jsonl files in {settings.log_dir}: name the folder with --log-dir.", err=True)
 
 
 def main(arguments: list[str] | None = None) -> int:

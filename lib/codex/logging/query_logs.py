@@ -14,7 +14,9 @@ from codex.logging.pack import command as pack
 from codex.logging.reading import reading, rows
 from codex.logging.restore import raw_line
 from codex.logging.rows import Row, Selection, read_rows
+from codex.logging.sessions import command as sessions
 from codex.logging.store.connection import translated
+from codex.logging.usage import command as usage
 
 __all__ = ["Row", "Selection", "command", "main", "read_rows"]
 
@@ -91,6 +93,8 @@ def shell_helper() -> int:
 
 command.add_command(pack)
 command.add_command(errors)
+command.add_command(sessions)
+command.add_command(usage)
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -122,8 +122,13 @@ def log_files(log_dir: str, session_id: str | None) -> list[Facts]:
     return [
         found.facts
         for found in scan(log_dir)
-        if found.facts is not None and session_id in (None, found.location.session_id)
+        if found.facts is not None and (session_id in (None, found.location.session_id) or _may_be_any(found.location))
     ]
+
+
+def _may_be_any(location: Location) -> bool:
+    """Whether only the file's first line tells whose session it is."""
+    return location.key.endswith(".jsonl")
 
 
 def _import(engine: Engine, files: Iterable[Facts]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from codex.logging.config import BATCH_BYTES, LINE_LIMIT
@@ -12,7 +12,7 @@ from codex.logging.events import Batch, Cursor, Generation, Stream, Summary
 from codex.logging.ingest import ledger
 from codex.logging.ingest.formats import Format, named, native, recognise
 from codex.logging.ingest.ledger import Life
-from codex.logging.ingest.lines import decode, decode_oversize, decode_tail
+from codex.logging.ingest.lines import decode, decode_oversize, decode_tail, first_object
 from codex.logging.ingest.looks import QUIET_SECONDS, Looks
 from codex.logging.ingest.reader import Chunk, Limits, next_chunk
 from codex.logging.ingest.recogniser import Recogniser
@@ -24,7 +24,6 @@ from codex.logging.store.sqlite import Store
 _CACHE_LIMIT = 50_000
 _LIMITS = Limits(BATCH_BYTES, LINE_LIMIT)
 _FIRST_LINES = 50
-_AROUND = b"\xef\xbb\xbf \t\r\0"
 
 
 class Progress(NamedTuple):
@@ -42,18 +41,23 @@ class Progress(NamedTuple):
 
 
 class Engine:
-    """Brings one root's files into one store, a batch at a time. Not for sharing between threads."""
+    """Brings files into one store, a batch at a time. Not for sharing between threads.
+
+    `formats` are those of roots whose logs are all of one format; elsewhere a log's first line tells.
+    """
 
     def __init__(
         self,
         store: Store,
         *,
+        formats: Mapping[str, str] | None = None,
         limits: Limits = _LIMITS,
         lock_seconds: float = 0.02,
         monotonic: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
     ) -> None:
         self.store = store
+        self._formats = formats or {}
         self._limits = limits
         self._lock_seconds = lock_seconds
         self._recogniser = Recogniser(store, lock_seconds, wall)
@@ -192,8 +196,9 @@ class Engine:
         """The stream's format; a stream that begins gets the one that its first line shows, and its session's id."""
         if stream.id or chunk.oversize or not (chunk.data or chunk.tail):
             return stream, named(stream.format)
-        lines = (chunk.data or chunk.tail).split(b"\n", _FIRST_LINES)[:_FIRST_LINES]
-        found = recognise([line.strip(_AROUND) for line in lines if line.strip(_AROUND)], location.path)
+        lines = filter(None, map(first_object, (chunk.data or chunk.tail).split(b"\n", _FIRST_LINES)[:_FIRST_LINES]))
+        given = self._formats.get(stream.root)
+        found = recognise(lines, location.path) if given is None else (named(given), next(lines, b""))
         if found is None:
             return None if chunk.data else (stream, native)
         form, line = found

@@ -76,6 +76,15 @@ def decode_tail(data: bytes, cursor: Cursor, decode_object: Decode) -> Batch | N
     return taken.batch(body, cursor)
 
 
+def first_object(line: bytes) -> bytes:
+    """The object that a line begins with, behind blanks, NULs and a mark of byte order; the line itself if none is."""
+    start = line.lstrip(_BOM + _BLANKS + b"\0")
+    try:
+        return _first_object(memoryview(_without_lone_surrogates(start)))
+    except _MALFORMED:
+        return start
+
+
 class _NoObjectError(ValueError):
     """What stands here is no object, for `reason`."""
 

@@ -6,7 +6,7 @@ entry points of the group `codex_ingestd.formats`; the folder's README has an ex
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cache
 from importlib.metadata import entry_points
 from typing import Protocol, cast
@@ -70,18 +70,18 @@ def named(name: str) -> Format:
     return form
 
 
-def recognise(lines: Sequence[bytes], path: str) -> tuple[Format, bytes] | None:
+def recognise(lines: Iterator[bytes], path: str) -> tuple[Format, bytes] | None:
     """The format of a file that begins with these lines, and the line that shows it.
 
     None for a file that is no log: its first line is no object, and no other is a line that an agent writes.
     """
-    first = lines[0] if lines else b""
+    first = next(lines, b"")
     for form in known().values():
         if form.claims(first, path):
             return form, first
     if _is_object(first):
         return native, first
-    for line in lines[1:]:
+    for line in lines:
         for form in known().values():
             if form is not native and form.claims(line, path):
                 return form, line

@@ -343,23 +343,22 @@ def test_5_8_upgrade_on_first_use(tmp_path: Path, first: str) -> None:
 
 
 def test_7_1_import_overwrites_no_message(tmp_path: Path) -> None:
-    """Messages are in the NDJSON; an import leaves those that an old system had in SQLite alone, under any number."""
-    (tmp_path / ".codex").mkdir()
-    with closing(sqlite3.connect(tmp_path / ".codex" / "session_logs.db")) as old, old:
-        old.execute("CREATE TABLE session_events (session_id, ts REAL, role, message, seq INTEGER, meta)")
-        old.execute("INSERT INTO session_events VALUES ('s', 1769850000, 'user', 'old', 1, NULL)")
+    """Messages are in the NDJSON; an import leaves those alone that an old system had in SQLite only."""
     text = """
-    from codex.logging import end_session, import_all, log_message, start_session
+    from codex.logging import end_session, log_message, start_session
     start_session("s")
-    import_all()
     log_message("s", "user", "new")
     end_session("s")
-    import_all()
     """
     python(text, tmp_path)
-    assert [record.get("message") for record in records(tmp_path, "s")] == [None, "new", None]
-    assert {str(message) for _, message in messages(tmp_path)} == {"old", "session_start", "new", "session_end"}
-    assert messages(tmp_path)[-2:] == [(2, "new"), (3, "session_end")]
+    written = records(tmp_path, "s")
+    assert [record.get("message") for record in written] == [None, "new", None]
+    old = [("s", record["ts"], "user", f"old {seq}", seq) for seq, record in enumerate(written, 1)]
+    with closing(sqlite3.connect(tmp_path / ".codex" / "session_logs.db")) as opened, opened:
+        opened.execute("CREATE TABLE session_events (session_id, ts TEXT, role, message, seq INTEGER)")
+        opened.executemany("INSERT INTO session_events VALUES (?, ?, ?, ?, ?)", old)
+    found = [str(message) for _, message in messages(tmp_path)]
+    assert sorted(found) == ["new", "old 1", "old 2", "old 3", "session_end", "session_start"]
 
 
 RACER = """
@@ -385,6 +384,20 @@ def test_7_2_importers_and_writers_do_not_race(tmp_path: Path) -> None:
     assert len(logs) > 2
     assert found == list(enumerate(written, 1))
     assert len(set(written)) == len(written) == 240
+
+
+def test_7_2_importer_and_writer_take_one_lock(tmp_path: Path) -> None:
+    """A writer has the file's lock to itself when it writes; an importer has its share of it when it reads."""
+    log = tmp_path / SESSIONS / "s.ndjson"
+    trace = f"strace -f -qq -o calls -e trace=flock,write,pread64 -P '{log}'"
+    writer = program("from codex.logging import log_event; log_event('s', 'user', 'x')")
+    write(log, "w")
+    for command, lock, use in ((writer, "LOCK_EX", "write"), ("codex-import-ndjson --all", "LOCK_SH", "pread64")):
+        succeed(f"{trace} {command}", tmp_path)
+        calls = re.findall(r" (flock|write|pread64)\(\d+, (LOCK_\w+)?", (tmp_path / "calls").read_text())
+        assert calls[0] == ("flock", lock)
+        assert (use, "") in calls
+        assert ("flock", "LOCK_UN") not in calls[: calls.index((use, ""))]
 
 
 def test_7_3_truncated_rotated_and_replaced_files(tmp_path: Path) -> None:

@@ -383,6 +383,13 @@ def test_sessions_of_both_kinds_share_a_file(shell: list[str], tmp_path: Path, e
     ]
 
 
+@pytest.mark.skipif(shutil.which("shellcheck") is None, reason="shellcheck isn't installed")
+def test_shellcheck_has_nothing_to_say(tmp_path: Path) -> None:
+    """As POSIX sh and as bash, in every degree."""
+    for dialect in ("sh", "dash", "bash"):
+        succeed(f"shellcheck --shell {dialect} --severity style '{HELPER}'", tmp_path)
+
+
 def test_command_tells_where_it_is(tmp_path: Path) -> None:
     """`codex-logs shell-helper` prints the path that a shell can source."""
     assert Path(succeed("codex-logs shell-helper", tmp_path).rstrip("\n")).samefile(HELPER)

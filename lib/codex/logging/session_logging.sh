@@ -131,7 +131,7 @@ _codex_log() {
     esac
     case $log in
         /*) ;;
-        "~/"*) log=${HOME-}/${log#"~/"} ;;
+        [~]/*) log=${HOME-}/${log#??} ;;
         *) log=$_codex_home/$log ;;
     esac
     printf '%s' "$log"
@@ -231,6 +231,7 @@ _codex_make() {
 # takes (see writer.py) where there is flock(1); a dead writer's torn tail is closed first.
 _codex_append_locked() {
     file=$(command ls -i "$1")
+    # shellcheck disable=SC2094
     (
         command flock -x -w 2 9 || command flock -x -n 9
         [ "$(command ls -i "$1")" = "$file" ] || [ "$look" = 8 ] || exit 75

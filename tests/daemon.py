@@ -86,10 +86,10 @@ class Daemon:
             return []
         return list(read_rows(str(self.database), Selection(session_id)))
 
-    def scalar(self, query: str) -> object:
+    def scalar(self, query: str, *values: object) -> object:
         """One value by SQL."""
         with closing(open_reader(str(self.database))) as connection:
-            row = connection.execute(query).fetchone()
+            row = connection.execute(query, values).fetchone()
         return row[0] if row else None
 
     def wait_for_rows(self, count: int, session_id: str | None = None, seconds: float = 20) -> list[Row]:

@@ -11,6 +11,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+import zstandard
 
 from codex.logging.import_ndjson import import_all
 from tests import tokens
@@ -200,6 +201,114 @@ def test_glued_and_torn_lines_of_a_transcript(tmp_path: Path, database: Path) ->
         import_all(folder, database)
         assert connection.execute(query).fetchall()[2:] == [(2, 0, "answer 3")]
         assert connection.execute("SELECT count(*) FROM ingest_rejects").fetchone() == (0,)
+
+
+def pack(path: Path) -> None:
+    """Compress a file as Codex does: under another name, published, and only then is the plain one gone."""
+    packed = path.with_name(f"{path.name}.zst")
+    packed.with_suffix(".tmp").write_bytes(zstandard.compress(path.read_bytes()))
+    packed.with_suffix(".tmp").rename(packed)
+    path.unlink()
+
+
+def unpack(path: Path) -> None:
+    """And back, before it appends."""
+    packed = path.with_name(f"{path.name}.zst")
+    path.with_suffix(".tmp").write_bytes(zstandard.decompress(packed.read_bytes(), max_output_size=1 << 20))
+    path.with_suffix(".tmp").rename(path)
+    packed.unlink()
+
+
+def lives(database: Path) -> list[tuple[str, int]]:
+    """Each generation's log and length in bytes."""
+    query = 'SELECT s.path, g."offset" FROM streams AS s JOIN generations AS g ON g.stream = s.id'
+    with closing(sqlite3.connect(database)) as connection:
+        return connection.execute(query).fetchall()
+
+
+def test_a_compressed_log_is_the_same_stream(daemon: Daemon) -> None:
+    """Packed, unpacked, appended to, packed again: no row twice, one generation; verify reads the packed file."""
+    log = daemon.log_dir / f"rollout-x-{THREAD}.jsonl"
+    log.write_bytes(lines(HEADER, count(10, 10)))
+    daemon.start()
+    daemon.wait_for_rows(2)
+    query = "SELECT count(*) FROM generations WHERE inode = ? AND how = 'moved'"
+    for number in (2, 3):
+        pack(log)
+        inode = log.with_name(f"{log.name}.zst").stat().st_ino
+        wait_for(lambda inode=inode: daemon.scalar(query, inode) == 1, what="the packed file to be known")
+        unpack(log)
+        with log.open("ab") as file:
+            file.write(lines(count(number * 10, 10)))
+        daemon.wait_for_rows(number + 1)
+    pack(log)
+    inode = log.with_name(f"{log.name}.zst").stat().st_ino
+    wait_for(lambda: daemon.scalar(query, inode) == 1, what="the packed file to be known")
+    assert daemon.stop() == 0
+    size = len(lines(HEADER, count(10, 10), count(20, 10), count(30, 10)))
+    assert lives(daemon.database) == [(log.name, size)]
+    run("codex-ingestd", "verify", "--deep", "--db", daemon.database)
+
+
+def test_packed_logs_are_backfilled(tmp_path: Path, database: Path) -> None:
+    """Old sessions are there packed alone; a file that is no whole one is told of, and the others flow."""
+    folder = tmp_path / "logs"
+    folder.mkdir()
+    for name in ("a", "b", "c"):
+        (folder / f"{name}.jsonl").write_bytes(lines(*(answer(number, number) for number in range(50))))
+        pack(folder / f"{name}.jsonl")
+    torn = folder / "b.jsonl.zst"
+    torn.write_bytes(torn.read_bytes()[:-10])
+    result = subprocess.run(
+        [BIN / "codex-import-ndjson", "--all", "--log-dir", folder, "--db", database], capture_output=True, text=True
+    )
+    assert result.returncode == 1
+    assert "b.jsonl.zst: its last zstd frame isn't whole" in result.stderr
+    assert [path for path, _ in lives(database)] == ["a.jsonl", "c.jsonl"]
+    run("codex-ingestd", "verify", "--deep", "--db", database)
+
+
+def test_an_archived_log_is_the_same_stream(daemon: Daemon, tmp_path: Path) -> None:
+    """Moved into another watched folder, as Codex archives a thread: no new rows, and its next line goes on."""
+    archive = tmp_path / "archived_sessions"
+    archive.mkdir()
+    log = daemon.log_dir / f"rollout-x-{THREAD}.jsonl"
+    log.write_bytes(lines(HEADER, count(10, 10)))
+    daemon.start("--watch", str(archive))
+    daemon.wait_for_rows(2)
+    moved = log.rename(archive / log.name)
+    wait_for(lambda: daemon.scalar("SELECT root FROM streams") == str(archive), what="the move to be known")
+    with moved.open("ab") as file:
+        file.write(lines(count(20, 10)))
+    daemon.wait_for_rows(3)
+    assert len(lives(daemon.database)) == 1
+
+
+def test_a_rewritten_log_keeps_its_former_life(daemon: Daemon) -> None:
+    """A migration in the background writes the same path anew: the new rows count, the old bytes are kept."""
+    log = daemon.log_dir / f"rollout-x-{THREAD}.jsonl"
+    log.write_bytes(lines(HEADER, count(10, 10)))
+    daemon.start()
+    daemon.wait_for_rows(2)
+    fresh = log.with_suffix(".tmp")
+    fresh.write_bytes(lines(HEADER | {"ordinal": 0}, count(10, 10) | {"ordinal": 1}, count(30, 20) | {"ordinal": 2}))
+    fresh.rename(log)
+    daemon.wait_for_rows(3)
+    assert sessions(daemon.database)[THREAD]["tokens"] == 30
+    assert len(lives(daemon.database)) == 2
+
+
+def test_a_deleted_log_stays_in_the_database(daemon: Daemon) -> None:
+    """The agent's own clean-up takes the file, not the rows; the bytes come back."""
+    log = daemon.log_dir / "s.jsonl"
+    content = lines(answer(1, 7))
+    log.write_bytes(content)
+    daemon.start()
+    daemon.wait_for_rows(1)
+    log.unlink()
+    wait_for(lambda: daemon.scalar("SELECT how FROM generations") == "deleted", what="the deletion to be known")
+    assert run("codex-ingestd", "restore", "s", "--db", daemon.database).encode() == content
+    assert own(daemon.database) == {"s": (10, 100, 5, 7)}
 
 
 def test_a_writers_lock_tells_whether_a_thread_is_open(tmp_path: Path, database: Path) -> None:

@@ -13,6 +13,7 @@ from codex.logging.errors import SourceError
 from codex.logging.events import Cursor, Generation, Stream
 from codex.logging.ingest.engine import decode_chunk
 from codex.logging.ingest.formats import Format, named
+from codex.logging.ingest.packed import Unpacked
 from codex.logging.ingest.reader import Limits, next_chunk
 from codex.logging.ingest.sources import Facts, Location, facts_of, survey
 from codex.logging.store.connection import scalar
@@ -103,6 +104,7 @@ class SourceFile(AbstractContextManager["SourceFile"]):
 
     def __init__(self, target: Target) -> None:
         self._descriptor = -1
+        self._unpacked: Unpacked | None = None
         for _ in range(_TRIES):
             facts = target.source()
             if facts is None:
@@ -115,6 +117,7 @@ class SourceFile(AbstractContextManager["SourceFile"]):
                 raise SourceError(f"{facts.location.path}: {error.strerror}") from error
             status = os.fstat(self._descriptor)
             if facts_of(facts.location, status).identity == target.generation.identity:
+                self._unpacked = Unpacked(self._descriptor, facts.location.path) if facts.location.packed else None
                 break
             self.close()
         if self.is_there and not self._is_ingestible(named(target.format)):
@@ -130,6 +133,8 @@ class SourceFile(AbstractContextManager["SourceFile"]):
 
     def read(self, offset: int, length: int) -> bytes:
         """The bytes from `offset`, at most `length` of them; fewer only at the end of the file."""
+        if self._unpacked is not None:
+            return self._unpacked.read(offset, length)
         pieces = []
         try:
             while length and (piece := os.pread(self._descriptor, length, offset)):

@@ -16,7 +16,7 @@ from codex.logging.ingest.lines import decode, decode_oversize, decode_tail, fir
 from codex.logging.ingest.looks import QUIET_SECONDS, Looks
 from codex.logging.ingest.reader import Chunk, Limits, next_chunk
 from codex.logging.ingest.recogniser import Recogniser
-from codex.logging.ingest.sources import Facts, Location, Source, look, survey
+from codex.logging.ingest.sources import Facts, Location, Source, look_live, survey
 from codex.logging.ingest.summary import fold
 from codex.logging.store.segments import BLOCK_BYTES, Chain
 from codex.logging.store.sqlite import Store
@@ -147,7 +147,7 @@ class Engine:
     def _oldest_unread(self, stream: Stream, location: Location) -> Facts | None:
         """The stream's file to read next: rotated ones to their end before the live one."""
         if location.number == 0 and location.stream in self._surveyed and stream.current is not None:
-            facts = look(location)
+            facts = look_live(location)
             if facts is not None and facts.identity == stream.current.identity:
                 return None if self._looks.is_settled(facts) else facts
         files = [facts for _, facts in survey(location)]

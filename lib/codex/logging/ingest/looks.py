@@ -45,12 +45,12 @@ class Looks:
         """
         look = self._last(facts)
         if look is None:
-            return known and self._resumed.get(facts.identity) == (facts.size, facts.modified)
-        return look.settled and (look.size, look.modified) == (facts.size, facts.modified)
+            return known and self._resumed.get(facts.identity) == (facts.stored, facts.modified)
+        return look.settled and (look.size, look.modified) == (facts.stored, facts.modified)
 
     def settle(self, facts: Facts) -> None:
         """Nothing more is to be had of the file as it is."""
-        self._note(facts, _Look(facts.size, facts.modified, self._monotonic(), settled=True))
+        self._note(facts, _Look(facts.stored, facts.modified, self._monotonic(), settled=True))
 
     def scanned(self, facts: Facts) -> int:
         """How far from the watermark on the file is known to have no line feed."""
@@ -59,15 +59,15 @@ class Looks:
 
     def note_scanned(self, facts: Facts, scanned: int) -> None:
         """Remember how far the file was searched."""
-        look = self._last(facts) or _Look(facts.size, facts.modified, self._monotonic())
+        look = self._last(facts) or _Look(facts.stored, facts.modified, self._monotonic())
         self._note(facts, look._replace(scanned=scanned, settled=False))
 
     def is_quiet(self, facts: Facts) -> bool:
         """Whether the file has not grown for 2 s, by its own time stamp or by our clock."""
         look = self._last(facts)
-        if look is not None and look.size == facts.size:
+        if look is not None and look.size == facts.stored:
             return self._monotonic() - look.since >= QUIET_SECONDS
-        self._note(facts, _Look(facts.size, facts.modified, self._monotonic(), self.scanned(facts)))
+        self._note(facts, _Look(facts.stored, facts.modified, self._monotonic(), self.scanned(facts)))
         return self._wall() - facts.modified / 1e9 >= QUIET_SECONDS
 
     def keep(self, location: Location, identities: Iterable[Identity]) -> None:

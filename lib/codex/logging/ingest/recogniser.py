@@ -128,7 +128,7 @@ class Recogniser:
                 continue
             whole = known is other.current and not stream.id and not facts.location.number
             found = known._replace(how="moved", ended=None)
-            self._store.resume(found, facts.location.key if whole else None)
+            self._store.resume(found, facts.location.stream if whole else None)
             kept = other._replace(root=facts.location.root, key=facts.location.key) if whole else other
             return Life(kept.having(found), found, seen)
         return None

@@ -14,23 +14,28 @@ from typing import NamedTuple
 import portalocker
 
 from codex.logging.errors import SourceBusyError, SourceChangedError, SourceError
+from codex.logging.ingest.packed import Unpacked
 
-_NAME = re.compile(r"(?P<key>.+\.(?:ndjson|jsonl))(?:\.(?P<number>[1-9][0-9]*))?", re.DOTALL)
+_NAME = re.compile(r"(?P<key>.+\.(?:ndjson|jsonl))(?:\.(?P<number>[1-9][0-9]*)|(?P<packed>\.zst))?", re.DOTALL)
 _SHARED = portalocker.LockFlags.SHARED | portalocker.LockFlags.NON_BLOCKING
 _LOCK_POLL_SECONDS = 0.0001
 
 
 class Location(NamedTuple):
-    """A file of a stream. `key` is the live file's path under `root`; `number` counts rotations, 0 is live."""
+    """A file of a stream. `key` is the live file's path under `root`; `number` counts rotations, 0 is live.
+
+    A `packed` one is the live file that its agent has compressed, under the same name and `.zst`.
+    """
 
     root: str
     key: str
     number: int
+    packed: bool = False
 
     @property
     def path(self) -> str:
         """The absolute path."""
-        suffix = f".{self.number}" if self.number else ""
+        suffix = ".zst" if self.packed else f".{self.number}" if self.number else ""
         return os.path.join(self.root, self.key) + suffix
 
     @property
@@ -49,13 +54,17 @@ class Location(NamedTuple):
 
 
 class Facts(NamedTuple):
-    """What one look at a file told: where it is, identity, bytes, nanoseconds."""
+    """What one look at a file told: where it is, identity, bytes, nanoseconds.
+
+    `stored` are its bytes on the disk. Those of its text, `size`, are others where it is packed and was opened.
+    """
 
     location: Location
     device: int
     inode: int
     size: int
     modified: int
+    stored: int
 
     @property
     def identity(self) -> tuple[int, int]:
@@ -80,7 +89,7 @@ def _named(root: str, path: str) -> Location | None:
     *folders, name = relative.split(os.sep)
     if match is None or name.startswith(".") or any(map(_is_passed_over, folders)):
         return None
-    return Location(root, match["key"], int(match["number"] or 0))
+    return Location(root, match["key"], int(match["number"] or 0), match["packed"] is not None)
 
 
 def _is_passed_over(folder: str) -> bool:
@@ -98,7 +107,7 @@ def _is_text(name: str) -> bool:
 
 def facts_of(location: Location, status: os.stat_result) -> Facts:
     """The facts of a stat or fstat."""
-    return Facts(location, status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+    return Facts(location, status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_size)
 
 
 def look(location: Location) -> Facts | None:
@@ -112,16 +121,21 @@ def look(location: Location) -> Facts | None:
     return facts_of(location, status) if stat.S_ISREG(status.st_mode) else None
 
 
+def look_live(location: Location) -> Facts | None:
+    """The facts of the stream's live file, packed or not; a plain one counts where both are there."""
+    plain = location.rotated(0)
+    return look(plain) or look(plain._replace(packed=True))
+
+
 def survey(location: Location) -> list[tuple[Location, Facts]]:
     """The stream's files, live first, then by ascending number: a file that is renamed meanwhile can't be missed."""
     found: dict[tuple[int, int], tuple[Location, Facts]] = {}
     number, missing = 0, 0
     while missing < 2 or number <= location.number:
-        place = location.rotated(number)
-        facts = look(place)
+        facts = look(location.rotated(number)) if number else look_live(location)
         missing = missing + 1 if facts is None else 0
         if facts is not None:
-            found[facts.identity] = (place, facts)
+            found[facts.identity] = (facts.location, facts)
         number += 1
     return sorted(found.values(), key=lambda pair: pair[0].number)
 
@@ -197,6 +211,9 @@ class Source:
         except BaseException:
             os.close(self._descriptor)
             raise
+        self._unpacked = Unpacked.of(self._descriptor, self.location.path) if self.location.packed else None
+        if self._unpacked is not None:
+            self.facts = self.facts._replace(size=self._unpacked.size)
 
     def __enter__(self) -> Source:
         return self
@@ -204,7 +221,10 @@ class Source:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        os.close(self._descriptor)  # which releases the lock: nobody else has this descriptor
+        if self._unpacked is not None:
+            self._unpacked.park()
+        else:
+            os.close(self._descriptor)  # which releases the lock: nobody else has this descriptor
 
     def read(self, offset: int, length: int) -> bytes:
         """The `length` bytes from `offset`, which lie within the file as it was when it was opened.
@@ -214,6 +234,8 @@ class Source:
         start = offset - self._start
         if start >= 0 and start + length <= len(self._window):
             return self._window[start : start + length]
+        if self._unpacked is not None:
+            return self._unpacked.read(offset, length)
         try:
             data = os.pread(self._descriptor, length, offset)
             while len(data) < length:

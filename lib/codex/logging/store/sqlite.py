@@ -171,15 +171,16 @@ class Store:
             if state is not None:
                 self.connection.execute("UPDATE streams SET state = ? WHERE id = ?", (state, stream))
 
-    def resume(self, generation: Generation, key: str | None) -> None:
-        """Note a generation's file under its new identity, state and, with `key`, its stream under a new path."""
+    def resume(self, generation: Generation, moved: tuple[str, str] | None) -> None:
+        """Note a generation's file under its new identity and state and, with `moved`, its stream's new root and key."""
         with translated(self.path), immediate(self.connection):
             self.connection.execute(
                 "UPDATE generations SET device = ?, inode = ?, how = ?, ended = ? WHERE id = ?",
                 (generation.device, generation.inode, generation.how, generation.ended, generation.id),
             )
             self.connection.execute(
-                "UPDATE streams SET path = coalesce(?, path), state = 'live' WHERE id = ?", (key, generation.stream)
+                "UPDATE streams SET root = coalesce(?, root), path = coalesce(?, path), state = 'live' WHERE id = ?",
+                (*(moved or (None, None)), generation.stream),
             )
 
     def copy_ledger(self, former: apsw.Connection) -> None:

@@ -349,6 +349,19 @@ def test_lfs_is_set_up_only_where_it_is_allowed(
 
 
 @needs_lfs
+def test_pre_push_hook_of_others_is_left_alone(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Git LFS doesn't install over it, and is not half set up: a note says so, and the files are staged as they are."""
+    hook = repository / ".git" / "hooks" / "pre-push"
+    hook.write_text("#!/bin/sh\nexit 0\n", "utf-8")
+    append(repository, 3)
+    done = finalize(repository, {"ALLOW_AUTOLFS": "1"})
+    assert "Hook already exists" in done["notes"][0]
+    assert hook.read_text("utf-8") == "#!/bin/sh\nexit 0\n"
+    assert both_staged(repository, tmp_path_factory.mktemp("elsewhere")) == (3, 3)
+    assert ".gitattributes" not in succeed("git ls-files", repository)
+
+
+@needs_lfs
 def test_lfs_that_is_there_is_used(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     """Where LFS tracks the files already, they are staged through it, whatever their size, and nothing is changed."""
     succeed("git lfs install --local && git lfs track '*.db'", repository)

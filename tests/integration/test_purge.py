@@ -12,6 +12,7 @@ from typing import Any
 
 import apsw
 import pytest
+import zstandard
 
 from codex.logging.errors import DatabaseError, StaleWatermarkError
 from codex.logging.events import Batch
@@ -168,6 +169,32 @@ def test_halves(importer: Importer) -> None:
     assert fates(importer, ALL._replace(rows=False)) == {}
     assert fates(importer, ALL._replace(sources=False)) == {"s": None}
     assert (count(importer, "events"), findings(importer)) == (0, [])
+
+
+def packed(importer: Importer) -> Path:
+    """Session s, ingested from a file that its agent has then compressed, and ingested from that."""
+    path = write(importer, "s", secret("s"))
+    target = path.with_name("s.ndjson.zst")
+    target.write_bytes(zstandard.compress(path.read_bytes() + secret("s later")))
+    path.unlink()
+    assert "not wholly ingested" in str(fates(importer)["s"])
+    return target
+
+
+def test_a_packed_file_goes_like_any_other(importer: Importer, tmp_path: Path) -> None:
+    """Where the agent has compressed it, what it holds counts, not its size on the disk."""
+    path = packed(importer)
+    succeed(f"codex-import-ndjson --all --log-dir {importer.root} --db {importer.store.path}", tmp_path)
+    assert (count(importer, "events"), fates(importer), path.exists()) == (100, {"s": None}, False)
+    assert (count(importer, "events"), findings(importer)) == (0, [])
+
+
+@pytest.mark.xfail(strict=True, reason="who has read a packed file keeps it open, under its lock")
+def test_a_packed_file_goes_beside_who_has_read_it(importer: Importer) -> None:
+    """An importer, as a daemon has one, lets a file's lock go once it has read."""
+    path = packed(importer)
+    importer.sweep()
+    assert (count(importer, "events"), fates(importer), path.exists()) == (100, {"s": None}, False)
 
 
 def test_a_dry_run_changes_nothing(importer: Importer) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from typing import Any, NamedTuple
 
 import apsw
@@ -13,6 +14,7 @@ import portalocker
 from codex.logging.errors import DatabaseError, SourceError, StaleWatermarkError
 from codex.logging.events import Stream
 from codex.logging.import_ndjson import stream_locations
+from codex.logging.ingest.packed import Unpacked
 from codex.logging.ingest.sources import Facts, Location, facts_of, look, survey
 from codex.logging.store import legacy
 from codex.logging.store.connection import immediate, scalar, translated
@@ -94,10 +96,10 @@ def _purge(store: Store, stream: Stream, wish: Wish) -> Purged:
     try:
         files = [facts for _, facts in survey(Location(stream.root, stream.key, 0))]
         meta = look(Location(stream.root, f"{stream.key.removesuffix('.ndjson')}.meta", 0))
+        because = _objection(store, stream, files, meta, wish)
     except SourceError as error:
         return Purged(stream.session_id, [], length, f"its files can't be seen: {error}")
     old_rows = legacy.count(store.connection, stream.session_id) if wish.rows else 0
-    because = _objection(store, stream, files, meta, wish)
     sources = files if meta is None else [*files, meta]
     if because is None and not wish.dry_run:
         because = _remove(store, stream, sources, wish)
@@ -129,10 +131,10 @@ def _purge_old_rows(store: Store, wish: Wish) -> Iterator[Purged]:
 
 
 def _objection(store: Store, stream: Stream, files: list[Facts], meta: Facts | None, wish: Wish) -> str | None:
-    """Why the stream must stay; None when nothing speaks against it."""
+    """Why the stream must stay; None when nothing speaks against it. Raises SourceError."""
     for facts in files:
         known = stream.at(facts.identity)
-        if known is None or known.cursor.offset != facts.size:
+        if known is None or known.cursor.offset != _size(facts):
             return f"{facts.location.path} is not wholly ingested"
     for facts in files if meta is None else [*files, meta]:
         if facts.modified / 1e9 >= wish.before:
@@ -144,6 +146,18 @@ def _objection(store: Store, stream: Stream, files: list[Facts], meta: Facts | N
             if isinstance(step, Finding):
                 return f"it doesn't verify: {step.detail} (generation {step.generation}, offset {step.offset})"
     return None
+
+
+def _size(facts: Facts) -> int:
+    """Bytes of a file's text."""
+    if not facts.location.packed:
+        return facts.size
+    try:
+        descriptor = os.open(facts.location.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError as error:
+        raise SourceError(f"{facts.location.path}: {error.strerror}") from error
+    with closing(Unpacked(descriptor, facts.location.path)) as text:
+        return text.size
 
 
 def _remove(store: Store, stream: Stream, files: list[Facts], wish: Wish) -> str | None:

@@ -166,7 +166,7 @@ def test_documented_ignore_file_leaves_the_databases(repository: Path, daemon: D
     daemon.start("--finalize")
     (daemon.log_dir / "a.ndjson").write_text('{"type":"session_end"}\n', "utf-8")
     wait_for(lambda: daemon.told("hook ran"))
-    assert (daemon.log_dir / ".codex-ingestd.pulse").exists()
+    wait_for((daemon.log_dir / ".codex-ingestd.pulse").exists)
     status = succeed("git status --porcelain --untracked-files=all", repository)
     assert {line[3:] for line in status.splitlines()} == {COPY, "session_logs.db"}
 

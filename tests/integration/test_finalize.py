@@ -15,7 +15,6 @@ import pytest
 from codex.logging.errors import DatabaseError
 from codex.logging.finalize import COPY_NAME, snapshot
 from codex.logging.staging import _still
-from codex.logging.store.checkpoint import Checkpointer
 from codex.logging.store.connection import open_reader, open_writer, scalar
 from codex.logging.store.sqlite import Store
 from tests.commands import shell
@@ -133,16 +132,6 @@ def test_reader_of_the_log_prevents_stillness(store: Store, database: Path) -> N
         put(store.connection, 1)
         with _still(str(database)) as is_still:
             assert not is_still
-
-
-@pytest.mark.xfail(strict=True, reason="its connection has read nothing yet, and SQLite then checkpoints nothing")
-def test_rested_log_is_moved_into_the_file(store: Store, database: Path, environment: pytest.MonkeyPatch) -> None:
-    """What was committed is in the file itself, which git and backups read, soon after the last commit."""
-    environment.setattr("codex.logging.store.checkpoint.EVERY_SECONDS", 0.01)
-    store.connection.wal_autocheckpoint(0)
-    put(store.connection, 100)
-    with Checkpointer(str(database)):
-        wait_for(lambda: database.stat().st_size > 100_000, seconds=2)
 
 
 def test_second_connection_keeps_the_first_ones_locks(store: Store, database: Path) -> None:

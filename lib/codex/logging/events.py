@@ -199,7 +199,7 @@ class Summary(NamedTuple):
 class Batch(NamedTuple):
     """What one transaction commits: the exact bytes between two cursors and all that was made of them.
 
-    `summary` is the generation's after this batch.
+    `summary` is the generation's after this batch, `frame` the data compressed, where that was done already.
     """
 
     data: bytes
@@ -208,6 +208,7 @@ class Batch(NamedTuple):
     events: list[Event]
     rejects: list[Reject]
     summary: Summary = Summary()
+    frame: bytes | None = None
 
 
 def parse_time(value: object) -> float | None:

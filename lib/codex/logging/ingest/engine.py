@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple
 
 from codex.logging.config import BATCH_BYTES, LINE_LIMIT
@@ -18,12 +19,13 @@ from codex.logging.ingest.reader import Chunk, Limits, next_chunk
 from codex.logging.ingest.recogniser import Recogniser
 from codex.logging.ingest.sources import Facts, Location, Source, look_live, survey
 from codex.logging.ingest.summary import fold
-from codex.logging.store.segments import BLOCK_BYTES, Chain
+from codex.logging.store.segments import BLOCK_BYTES, Chain, Packed, pack
 from codex.logging.store.sqlite import Store
 
 _CACHE_LIMIT = 50_000
 _LIMITS = Limits(BATCH_BYTES, LINE_LIMIT)
 _FIRST_LINES = 50
+_PARALLEL_BYTES = 128 << 10
 
 
 class Progress(NamedTuple):
@@ -58,6 +60,7 @@ class Engine:
     ) -> None:
         self.store = store
         self._formats = formats or {}
+        self._packer = ThreadPoolExecutor(1, "packer")
         self._limits = limits
         self._lock_seconds = lock_seconds
         self._recogniser = Recogniser(store, lock_seconds, wall)
@@ -101,23 +104,30 @@ class Engine:
         if found is None:
             return self._settle(source.facts)._replace(ignored="its first line is no JSON object")
         stream, form = found
+        packing = self._begin_packing(life, chunk)
         batch = decode_chunk(chunk, life.cursor, form)
         if batch is None:
             return self._wait(life, source.facts, chunk, tail)
         life = life._replace(stream=stream)
         batch = fold(form, self._summary(life.generation), batch)
-        self._commit(life, batch, source.facts)
+        packed = packing.result() if packing is not None else pack(batch.data, self._chain(life.generation))
+        self._commit(life, batch, packed, source.facts)
         more = chunk.more or seen.location.number > 0
         again = QUIET_SECONDS if not more and source.facts.size > batch.after.offset else None
         return Progress(len(batch.events), len(batch.rejects), len(batch.data), more, again)
 
-    def _commit(self, life: Life, batch: Batch, facts: Facts) -> None:
-        chain = self._chain(life.generation)
-        chain.update(batch.data)
+    def _begin_packing(self, life: Life, chunk: Chunk) -> Future[Packed] | None:
+        """Hash and compress a large chunk on another core while its lines are decoded on this one."""
+        if len(chunk.data) < _PARALLEL_BYTES:
+            return None
+        return self._packer.submit(pack, chunk.data, self._chain(life.generation))
+
+    def _commit(self, life: Life, batch: Batch, packed: Packed, facts: Facts) -> None:
+        frame, chain = packed
         after = ledger.advance(life, batch.data, batch.after)._replace(
             chain=chain.digest(), block=chain.block, modified=facts.modified
         )
-        stream = self.store.commit(life.stream, after, batch, life.ending)
+        stream = self.store.commit(life.stream, after, batch._replace(frame=frame), life.ending)
         began = stream.generations[-1].id
         self._chains[after.id or began] = chain
         self._summaries[after.id or began] = batch.summary

@@ -7,7 +7,9 @@ blake2b(c(k) + the rest behind the last full block k). So merging, or building a
 
 from __future__ import annotations
 
+import threading
 from hashlib import blake2b
+from typing import NamedTuple
 
 import zstandard
 
@@ -16,8 +18,16 @@ DIGEST_BYTES = 20
 START = blake2b(b"", digest_size=DIGEST_BYTES).digest()
 LEVEL = 3
 
-_compressor = zstandard.ZstdCompressor(level=LEVEL)
-_decompressor = zstandard.ZstdDecompressor()
+
+class _Tools(threading.local):
+    """A thread's own: neither of them may be used by two at once."""
+
+    def __init__(self) -> None:
+        self.compressor = zstandard.ZstdCompressor(level=LEVEL)
+        self.decompressor = zstandard.ZstdDecompressor()
+
+
+_tools = _Tools()
 
 
 class Chain:
@@ -54,13 +64,26 @@ class Chain:
         return twin
 
 
+class Packed(NamedTuple):
+    """Bytes as a segment keeps them: their frame, and the chain behind them."""
+
+    frame: bytes
+    chain: Chain
+
+
+def pack(data: bytes, chain: Chain) -> Packed:
+    """The bytes that follow a chain, which goes on with them. Leaves the GIL to others for most of its time."""
+    chain.update(data)
+    return Packed(compress(data), chain)
+
+
 def compress(data: bytes) -> bytes:
     """One zstd frame that knows its size."""
-    return _compressor.compress(data)
+    return _tools.compressor.compress(data)
 
 
 def decompress(frame: bytes, length: int) -> bytes:
     """The `length` bytes of a frame. Raises zstandard.ZstdError when it is damaged, or says that it holds another."""
     if zstandard.frame_content_size(frame) != length:  # before the memory for it is taken
         raise zstandard.ZstdError(f"the frame doesn't hold {length} bytes")
-    return _decompressor.decompress(frame)
+    return _tools.decompressor.decompress(frame)

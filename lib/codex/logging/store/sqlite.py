@@ -172,7 +172,7 @@ class Store:
                 self.connection.execute("UPDATE streams SET state = ? WHERE id = ?", (state, stream))
 
     def resume(self, generation: Generation, moved: tuple[str, str] | None) -> None:
-        """Note a generation's file under its new identity and state and, with `moved`, its stream's new root and key."""
+        """Note a generation's file under its new identity and state and, with `moved`, its stream's root and key."""
         with translated(self.path), immediate(self.connection):
             self.connection.execute(
                 "UPDATE generations SET device = ?, inode = ?, how = ?, ended = ? WHERE id = ?",
@@ -293,7 +293,7 @@ class Store:
         if batch.rejects:
             execute_many(_INSERT_REJECT, [reject_row(key, stream.session_id, reject) for reject in batch.rejects])
         before, after = batch.before, batch.after
-        frame = segments.compress(batch.data)
+        frame = segments.compress(batch.data) if batch.frame is None else batch.frame
         row = (
             key | before.offset,
             after.offset,

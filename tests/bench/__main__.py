@@ -74,6 +74,7 @@ def command() -> None:
 )
 @_against
 @click.option("--by", type=click.Choice(list(live_path.WRITERS)), default="append_ndjson", help="How to append.")
+@click.option("--format", "form", type=click.Choice(list(live_path.RECORDS)), default="native", help="Of the lines.")
 @click.option("--poll", type=click.FloatRange(min=0), default=0.0001, help="Seconds between a probe's looks.")
 @_common
 def live(
@@ -84,13 +85,14 @@ def live(
     files: tuple[int, ...],
     against: str | None,
     by: str,
+    form: str,
     poll: float,
     parent: str | None,
     output: str | None,
 ) -> None:
     """Append -> committed row that another process sees, beside a bare inotify + commit loop."""
     with _folder(parent) as folder:
-        work = live_path.Load(writers, rate, by)
+        work = live_path.Load(writers, rate, by, form)
         report = live_path.measure(
             folder, work, seconds=seconds, block=min(block, seconds), files=files, against=against, poll=poll
         )

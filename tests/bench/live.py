@@ -39,7 +39,7 @@ _PROCESS_SECONDS = 0.4
 _GAP_SECONDS = 0.3
 _LATE_SECONDS = 3.0
 _PADDING = "the quick brown fox jumps over the lazy dog " * 8
-_SENT = re.compile(rb'"message":"(\d+) ')
+_SENT = re.compile(rb'"(?:message|text)":"(\d+) ')
 _spawn = multiprocessing.get_context("spawn")
 
 
@@ -52,11 +52,12 @@ class Block(NamedTuple):
 
 
 class Load(NamedTuple):
-    """What the writers do: so many, so many lines a second each, by which call of WRITERS."""
+    """What the writers do: so many, so many lines a second each, by which call of WRITERS, of which format."""
 
     writers: int
     rate: float
     call: str
+    form: str
 
 
 class Side(NamedTuple):
@@ -188,7 +189,7 @@ def _report(sides: list[Side], seen: list[Seen], work: Load, block: float, befor
                 "probe share": mine.share,
             }
         )
-    title = f"append -> visible row: {work.writers} writers x {work.rate:g} lines/s, by {work.call}"
+    title = f"append -> visible row: {work.writers} writers x {work.rate:g} lines/s, {work.form}, by {work.call}"
     notes = [
         f"ratios: median over {len(seen[0].blocks)} interleaved pairs of {block:g} s; the milliseconds: all lines",
         f"before: {before}; after: {load()}",
@@ -234,8 +235,8 @@ def _greet(sides: list[Side], work: Load) -> None:
     """Let every side see each writer's file once, so that a block measures appends to known files."""
     for side in sides:
         for number in range(work.writers):
-            with open(_path(side.folder, number), "ab", buffering=0) as file:
-                file.write(encode(_record()))
+            with open(_path(side.folder, number, work), "ab", buffering=0) as file:
+                file.write(encode(RECORDS[work.form]()))
         if side.probe is DaemonProbe:
             wait_for(partial(_knows, side.output, work.writers), what="the writers' first rows")
 
@@ -269,12 +270,13 @@ def _write(number: int, folders: list[Path], blocks: list[Block], work: Load) ->
     """One writer: in each block its lines at random moments, evenly dense."""
     floor.sharpen_sleep()
     moments = random.Random(number)
-    calls = [WRITERS[work.call](_path(folder, number)) for folder in folders]
+    calls = [WRITERS[work.call](_path(folder, number, work)) for folder in folders]
+    record = RECORDS[work.form]
     assert time.monotonic_ns() < blocks[0].begin, "the writers started late"
     for block in blocks:
         for tick in range(round(work.rate * (block.end - block.begin) / 1e9)):
             _sleep_until(block.begin + round((tick + moments.random()) / work.rate * 1e9))
-            calls[block.side](_record())
+            calls[block.side](record())
 
 
 def _probe(side: Side, blocks: list[Block], work: Load, poll: float) -> Seen:
@@ -304,11 +306,25 @@ def _look(probe: Probe, block: Block, expected: int, poll: float) -> list[float]
     return latencies
 
 
-def _record() -> dict[str, object]:
+def _native() -> dict[str, object]:
     """A record of about 500 bytes whose message begins with the moment at which it was made."""
     record: dict[str, object] = {"ts": "2026-01-31T09:00:00.000Z", "type": "message", "role": "assistant"}
     record["message"] = f"{time.monotonic_ns()} {_PADDING}"
     return record
+
+
+def _claude() -> dict[str, object]:
+    """The same as a line of a transcript, about 1 KB long, that tells of a call's tokens."""
+    now = time.monotonic_ns()
+    usage = {"input_tokens": 3, "cache_read_input_tokens": 40_000, "output_tokens": 200}
+    content = [{"type": "text", "text": f"{now} {_PADDING}"}]
+    message = {"id": f"msg_{now}", "role": "assistant", "model": "m", "content": content, "usage": usage}
+    about = {"cwd": "/work", "gitBranch": "main", "timestamp": "2026-01-31T09:00:00.000Z", "isSidechain": False}
+    ids = {"uuid": f"u-{now}", "parentUuid": f"p-{now}", "sessionId": "s", "requestId": f"req_{now}"}
+    return {"type": "assistant", **ids, **about, "message": message}
+
+
+RECORDS: dict[str, Callable[[], dict[str, object]]] = {"native": _native, "claude": _claude}
 
 
 def _sent(line: bytes) -> int:
@@ -322,8 +338,8 @@ def _raw_writer(path: Path) -> Call:
     return lambda record: os.write(descriptor, encode(record))
 
 
-def _path(folder: Path, number: int) -> Path:
-    return folder / f"writer-{number}.ndjson"
+def _path(folder: Path, number: int, work: Load) -> Path:
+    return folder / f"writer-{number}.{'ndjson' if work.form == 'native' else 'jsonl'}"
 
 
 def _sleep_until(moment: int) -> None:

@@ -15,7 +15,7 @@ import click
 
 from codex.logging import config, terminal
 from codex.logging.errors import ConfigError
-from codex.logging.ingest.formats import known
+from codex.logging.ingest.formats import named
 from codex_ingestd import audit, log
 from codex_ingestd.finalize_command import chosen_hooks, finalize, hook_options
 from codex_ingestd.housekeeping import VERIFY_BYTES_PER_MINUTE
@@ -141,10 +141,15 @@ def _places(roots: tuple[str, ...], db: str | None) -> tuple[list[str], dict[str
 
 
 def _root(text: str) -> tuple[str, str | None]:
-    """Folder and format of `[FORMAT=]FOLDER`; a folder whose own name holds a `=` has no format before it."""
+    """Folder and format of `[FORMAT=]FOLDER`; a folder that is there under the whole name has no format before it.
+
+    Raises ConfigError for a format that isn't there.
+    """
     form, _, rest = text.partition("=")
-    if not rest or form not in known():
+    if not rest or os.path.exists(text):
         form, rest = "", text
+    if form:
+        named(form)
     folder = config.resolve_log_dir(rest)
     if os.path.exists(folder) and not os.path.isdir(folder):
         raise ConfigError(f"{folder} is no folder", hint="Name the folder that the log lies in.")

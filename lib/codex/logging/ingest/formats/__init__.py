@@ -49,23 +49,23 @@ class Format(Protocol):
         ...
 
 
+_OURS: dict[str, Format] = {form.name: form for form in (native, codex, claude)}
+
+
 @cache
-def known() -> dict[str, Format]:
-    """Every format by its name, in the order in which they are asked; the native one is asked first."""
-    formats: dict[str, Format] = {form.name: form for form in (native, codex, claude)}
-    for entry in entry_points(group=GROUP):
-        form = cast(Format, entry.load())
-        formats.setdefault(form.name, form)
-    return formats
+def _others() -> dict[str, Format]:
+    """The formats of other packages: looked for only where ours don't do, since the look takes a while."""
+    found = (cast(Format, entry.load()) for entry in entry_points(group=GROUP))
+    return {form.name: form for form in found if form.name not in _OURS}
 
 
 def named(name: str) -> Format:
     """The format of a name. Raises ConfigError when no installed package has it."""
-    form = known().get(name)
+    form = _OURS.get(name) or _others().get(name)
     if form is None:
         raise ConfigError(
             f"no format is called {name!r}",
-            hint=f"Install the package that brings it; there are {', '.join(known())}.",
+            hint=f"Install the package that brings it; there are {', '.join([*_OURS, *_others()])}.",
         )
     return form
 
@@ -76,14 +76,17 @@ def recognise(lines: Iterator[bytes], path: str) -> tuple[Format, bytes] | None:
     None for a file that is no log: its first line is no object, and no other is a line that an agent writes.
     """
     first = next(lines, b"")
-    for form in known().values():
+    for form in _OURS.values():
+        if form.claims(first, path):
+            return form, first
+    for form in _others().values():
         if form.claims(first, path):
             return form, first
     if _is_object(first):
         return native, first
     for line in lines:
-        for form in known().values():
-            if form is not native and form.claims(line, path):
+        for form in (codex, claude, *_others().values()):
+            if form.claims(line, path):
                 return form, line
     return None
 

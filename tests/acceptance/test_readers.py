@@ -419,7 +419,6 @@ def test_files_that_a_daemon_watches_under_another_name_are_read_once(folder: Pa
     assert len(shown(folder, "query_logs", "--format json")) == len(MESSAGES) + 2
 
 
-@pytest.mark.xfail(strict=True, reason="a file under another root is taken for a hard link, a stream of its own")
 def test_importer_beside_a_daemon_that_watches_a_folder_above_adds_nothing(folder: Path) -> None:
     """One file is one stream, whatever folder it is looked at from."""
     succeed("codex-ingestd once --watch .codex && codex-import-ndjson --all", folder)

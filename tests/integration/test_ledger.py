@@ -15,7 +15,7 @@ import pytest
 from codex.logging.errors import SourceBusyError
 from codex.logging.events import Batch, Generation, Stream
 from codex.logging.ingest.engine import Engine
-from codex.logging.ingest.sources import Location, locate
+from codex.logging.ingest.sources import Location, locate, look, scan
 from codex.logging.store.sqlite import Store
 from tests.importer import Importer, Recorded
 
@@ -460,7 +460,6 @@ def test_a_hard_link_is_found_without_any_event(importer: Importer, recorded: Re
     assert recorded.rows("link") == rows(1)
 
 
-@pytest.mark.xfail(strict=True, reason="Store.watermarks tells no path: Engine.resume can't tell the names apart")
 def test_a_hard_link_made_while_we_were_stopped_is_found(
     start: Callable[[], Importer], recorded: Recorded, log: Path
 ) -> None:
@@ -470,6 +469,22 @@ def test_a_hard_link_made_while_we_were_stopped_is_found(
     os.link(log, log.with_name("link.ndjson"))
     start().sweep(final=False)
     assert recorded.rows("link") == rows(1)
+
+
+@pytest.mark.parametrize("name", ["renamed.ndjson", "s.ndjson.1", "s.ndjson.2"])
+def test_a_log_renamed_while_we_were_stopped_is_found(
+    start: Callable[[], Importer], recorded: Recorded, log: Path, name: str
+) -> None:
+    """A sweep tells, though the file itself has not changed; the next one finds nothing to do."""
+    append(log, 1)
+    start().take()
+    renamed = log.with_name(name)
+    log.rename(renamed)
+    start().sweep()
+    assert hows(recorded) == [("moved" if name == "renamed.ndjson" else "rotated", False)]
+    facts = look(place(renamed))
+    assert facts is not None
+    assert start().engine.is_settled(facts)
 
 
 def copytruncate(log: Path, *, copy: bool = True) -> None:
@@ -692,6 +707,34 @@ def test_a_locked_file_is_busy_and_read_later(importer: Importer, recorded: Reco
             importer.take()
     importer.take()
     assert recorded.rows() == rows(1)
+
+
+@pytest.mark.parametrize("way", ["a folder above", "a folder below", "a link"])
+def test_a_file_is_one_stream_from_whatever_folder_it_is_looked_at(
+    log_dir: Path, database: Path, recorded: Recorded, way: str
+) -> None:
+    """Importers under two names of the same folder take turns: what one took, rotated or saw gone, the other knows."""
+    log = log_dir / "below" / "s.ndjson"
+    log.parent.mkdir()
+    link = log_dir.with_name("link")
+    link.symlink_to(log_dir)
+    others = {"a folder above": log_dir.parent, "a folder below": log.parent, "a link": link}
+    append(log, 1)
+    with closing(Importer(log_dir, database)) as first:
+        assert first.sweep() == 1
+        with closing(Importer(others[way], database)) as second:
+            assert all(second.engine.is_settled(found.facts) for found in scan(second.root) if found.facts)
+            append(log, 2)
+            assert (second.sweep(), first.sweep()) == (1, 0)
+            append(log, 3)
+            rotate(log)
+            append(log, 4)
+            assert (second.sweep(), first.sweep()) == (2, 0)
+            log.unlink()
+            append(log, 5)
+            assert (first.sweep(), second.sweep()) == (1, 0)
+    assert recorded.rows() == rows(1, 2, 3, 4, 5)
+    assert recorded.streams() == [("s", "below/s.ndjson", "live")]
 
 
 def test_importers_take_turns_without_loss(log_dir: Path, database: Path, recorded: Recorded, log: Path) -> None:

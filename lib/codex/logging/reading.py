@@ -133,20 +133,10 @@ def _may_be_any(location: Location) -> bool:
 
 def _import(engine: Engine, files: Iterable[Facts]) -> None:
     """Import the streams that have these files, by name."""
-    for location in sorted({_as_known(engine.store, facts).rotated(0) for facts in files}):
+    for location in sorted({facts.location.rotated(0) for facts in files}):
         result = import_stream(engine, location)
         if result.error is not None:
             warn(f"what is pending was not imported: {result.error}")
-
-
-def _as_known(store: Store, facts: Facts) -> Location:
-    """Where the ledger has this very file: a daemon may watch it from another folder, or through a link."""
-    for stream in store.streams_by_identity(facts.identity):
-        for place, there in survey(Location(stream.root, stream.key, 0)):
-            same = os.path.realpath(place.path) == os.path.realpath(facts.location.path)
-            if same and there.identity == facts.identity:
-                return place
-    return facts.location
 
 
 def _holds_logs(database: str) -> bool:

@@ -17,6 +17,7 @@ from codex.logging.ingest.lines import decode, decode_oversize, decode_tail, fir
 from codex.logging.ingest.looks import QUIET_SECONDS, Looks
 from codex.logging.ingest.reader import Chunk, Limits, next_chunk
 from codex.logging.ingest.recogniser import Recogniser
+from codex.logging.ingest.roots import Roots
 from codex.logging.ingest.sources import Facts, Location, Source, look_live, survey
 from codex.logging.ingest.summary import fold
 from codex.logging.store.segments import BLOCK_BYTES, Chain, Packed, pack
@@ -65,6 +66,7 @@ class Engine:
         self._lock_seconds = lock_seconds
         self._recogniser = Recogniser(store, lock_seconds, wall)
         self._looks = Looks(monotonic, wall)
+        self._roots = Roots()
         self._streams: dict[tuple[str, str], Stream] = {}
         self._chains: dict[int, Chain] = {}
         self._summaries: dict[int, Summary] = {}
@@ -89,6 +91,7 @@ class Engine:
     # -- the main path
 
     def _ingest(self, location: Location, final: bool) -> Progress:
+        location = self._known(location)
         stream = self._stream(location)
         seen = self._oldest_unread(stream, location)
         if seen is None:
@@ -162,7 +165,7 @@ class Engine:
                 return None if self._looks.is_settled(facts) else facts
         files = [facts for _, facts in survey(location)]
         for facts in reversed(files):
-            if not self._looks.is_settled(facts, known=stream.at(facts.identity) is not None):
+            if not self._looks.is_settled(facts):
                 return facts
         if files:
             self._looks.keep(location, [facts.identity for facts in files])
@@ -176,19 +179,32 @@ class Engine:
 
     def resume(self, root: str) -> None:
         """Remember what the store already has of each file, so that an unchanged one isn't opened."""
-        for identity, offset, modified in self.store.watermarks(root):
-            self._looks.resume(identity, offset, modified)
+        self._roots.know(self.store.roots())
+        for known in self._roots.overlapping(root):
+            for taken in self.store.watermarks(known):
+                self._looks.resume(known, taken)
 
     def is_settled(self, facts: Facts) -> bool:
         """Whether the last look at this file found nothing more to do, and it has not changed since."""
-        return self._looks.is_settled(facts)
+        names = self._roots.synonyms(facts.location)
+        return self._looks.is_settled(facts) or any(self._looks.is_settled(facts._replace(location=n)) for n in names)
 
     def forget(self, location: Location) -> None:
         """Look at a stream from scratch the next time."""
-        stream = self._streams.pop(location.stream, None)
-        generations = stream.generations if stream else ()
-        self._surveyed.discard(location.stream)
-        self._looks.forget(location, [generation.identity for generation in generations])
+        for name in (location, *self._roots.synonyms(location)):
+            self._streams.pop(name.stream, None)
+            self._surveyed.discard(name.stream)
+            self._looks.forget(name)
+
+    def _known(self, location: Location) -> Location:
+        """Where the ledger has this path: another importer may have found it under another root."""
+        if not self._stream(location).generations:
+            self._roots.know(self.store.roots())
+            for name in self._roots.synonyms(location):
+                known = self.store.stream(*name.stream)
+                if known is not None and known.generations:
+                    return name
+        return location
 
     def _stream(self, location: Location) -> Stream:
         stream = self._streams.get(location.stream)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from codex.logging.ingest.sources import Facts, Location
+from codex.logging.store.sqlite import Watermark
 
 QUIET_SECONDS = 2.0
 
@@ -13,13 +14,14 @@ Identity = tuple[int, int]
 
 
 class _Look(NamedTuple):
-    """A file's size and time stamp, and since when (monotonic seconds) we know it by that size.
+    """A file's size and time stamp, whether it was live, and since when (monotonic seconds) we know it by that size.
 
     No line feed stands between the watermark and `scanned`. A settled file has nothing more to give.
     """
 
     size: int
     modified: int
+    live: bool
     since: float
     scanned: int = 0
     settled: bool = False
@@ -32,25 +34,20 @@ class Looks:
         self._monotonic = monotonic
         self._wall = wall
         self._streams: dict[tuple[str, str], dict[Identity, _Look]] = {}
-        self._resumed: dict[Identity, tuple[int, int]] = {}
 
-    def resume(self, identity: Identity, size: int, modified: int) -> None:
+    def resume(self, root: str, taken: Watermark) -> None:
         """A former process took all of a file of this size and time stamp."""
-        self._resumed[identity] = (size, modified)
+        look = _Look(taken.offset, taken.modified, taken.live, self._monotonic(), settled=True)
+        self._streams.setdefault((root, taken.key), {})[taken.identity] = look
 
-    def is_settled(self, facts: Facts, *, known: bool = True) -> bool:
-        """Whether the last look found nothing more to do, and the file has not changed since.
-
-        `known` is whether the ledger has this file in this stream: what a former process settled may be a link.
-        """
+    def is_settled(self, facts: Facts) -> bool:
+        """Whether the last look found nothing more to do, and the file has not changed, nor been rotated, since."""
         look = self._last(facts)
-        if look is None:
-            return known and self._resumed.get(facts.identity) == (facts.stored, facts.modified)
-        return look.settled and (look.size, look.modified) == (facts.stored, facts.modified)
+        return look is not None and look.settled and look[:3] == _seen(facts)
 
     def settle(self, facts: Facts) -> None:
         """Nothing more is to be had of the file as it is."""
-        self._note(facts, _Look(facts.stored, facts.modified, self._monotonic(), settled=True))
+        self._note(facts, _Look(*_seen(facts), self._monotonic(), settled=True))
 
     def scanned(self, facts: Facts) -> int:
         """How far from the watermark on the file is known to have no line feed."""
@@ -59,7 +56,7 @@ class Looks:
 
     def note_scanned(self, facts: Facts, scanned: int) -> None:
         """Remember how far the file was searched."""
-        look = self._last(facts) or _Look(facts.stored, facts.modified, self._monotonic())
+        look = self._last(facts) or _Look(*_seen(facts), self._monotonic())
         self._note(facts, look._replace(scanned=scanned, settled=False))
 
     def is_quiet(self, facts: Facts) -> bool:
@@ -67,7 +64,7 @@ class Looks:
         look = self._last(facts)
         if look is not None and look.size == facts.stored:
             return self._monotonic() - look.since >= QUIET_SECONDS
-        self._note(facts, _Look(facts.stored, facts.modified, self._monotonic(), self.scanned(facts)))
+        self._note(facts, _Look(*_seen(facts), self._monotonic(), self.scanned(facts)))
         return self._wall() - facts.modified / 1e9 >= QUIET_SECONDS
 
     def keep(self, location: Location, identities: Iterable[Identity]) -> None:
@@ -76,14 +73,16 @@ class Looks:
         for identity in looks.keys() - set(identities):
             del looks[identity]
 
-    def forget(self, location: Location, identities: Iterable[Identity]) -> None:
-        """Forget a stream, and what a former process told of these files."""
+    def forget(self, location: Location) -> None:
+        """Forget a stream."""
         self._streams.pop(location.stream, None)
-        for identity in identities:
-            self._resumed.pop(identity, None)
 
     def _last(self, facts: Facts) -> _Look | None:
         return self._streams.get(facts.location.stream, {}).get(facts.identity)
 
     def _note(self, facts: Facts, look: _Look) -> None:
         self._streams.setdefault(facts.location.stream, {})[facts.identity] = look
+
+
+def _seen(facts: Facts) -> tuple[int, int, bool]:
+    return facts.stored, facts.modified, facts.location.number == 0

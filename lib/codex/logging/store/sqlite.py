@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import apsw
 
@@ -27,6 +27,16 @@ _SELECT_STREAM_OF = f"""
 SELECT {_STREAM_COLUMNS} FROM streams WHERE id = (SELECT stream FROM generations WHERE id = ?)"""  # noqa: S608
 _SELECT_ALL_GENERATIONS = f"SELECT {_GENERATION_COLUMNS} FROM generations ORDER BY id"  # noqa: S608
 _SELECT_ALL_STREAMS = f"SELECT {_STREAM_COLUMNS} FROM streams ORDER BY id"  # noqa: S608
+_ROOTS = """
+WITH RECURSIVE found (root) AS (
+    SELECT min(root) FROM streams
+    UNION ALL SELECT (SELECT min(root) FROM streams WHERE root > found.root) FROM found WHERE root IS NOT NULL)
+SELECT root FROM found WHERE root IS NOT NULL"""
+_WATERMARKS = """
+SELECT s.path, g.device, g.inode, g."offset", g.modified, g.how IS NOT 'rotated'
+FROM streams AS s JOIN generations AS g ON g.stream = s.id
+WHERE s.root = ? AND g.superseded_by IS NULL AND coalesce(g.how, '') IN ('', 'rotated', 'moved')
+ORDER BY g.id"""
 _LEDGER = {
     "streams": "id, root, path, session_id, parent_session_id, forked_from, format, state",
     "generations": 'id, stream, device, inode, head_length, head, marker, "offset", seq, lines, line_seq, parts,'
@@ -83,6 +93,16 @@ ON CONFLICT DO UPDATE SET
     output = max(excluded.output, output)"""
 
 
+class Watermark(NamedTuple):
+    """Bytes taken of a stream's file, its time stamp (nanoseconds) then, and whether it was the live one."""
+
+    key: str
+    identity: tuple[int, int]
+    offset: int
+    modified: int
+    live: bool
+
+
 class Store:
     """The database of one process. Not for sharing between threads. Raises DatabaseError."""
 
@@ -109,15 +129,16 @@ class Store:
             rows = [self.connection.execute(_SELECT_STREAM_BY_ID, (number,)).fetchone() for number in found]
         return [stream for row in rows if (stream := self._stream(row))]
 
-    def watermarks(self, root: str) -> Iterator[tuple[tuple[int, int], int, int]]:
-        """(identity, offset, modified) of each generation under the root: what needs no second look."""
-        query = """
-        SELECT g.device, g.inode, g."offset", g.modified
-        FROM streams AS s JOIN generations AS g ON g.stream = s.id
-        WHERE s.root = ? AND g.superseded_by IS NULL ORDER BY g.id"""
+    def roots(self) -> list[str]:
+        """The roots that any stream was found under."""
         with translated(self.path):
-            for device, inode, offset, modified in self.connection.execute(query, (root,)):
-                yield (device, inode), offset, modified
+            return [row[0] for row in self.connection.execute(_ROOTS)]
+
+    def watermarks(self, root: str) -> Iterator[Watermark]:
+        """How far each file under the root that is where the ledger says has been taken: it needs no second look."""
+        with translated(self.path):
+            for key, device, inode, *rest in self.connection.execute(_WATERMARKS, (root,)):
+                yield Watermark(key, (device, inode), *rest)
 
     def live_keys(self, root: str) -> list[str]:
         """The live files' paths of the streams that were last seen present."""

@@ -156,6 +156,13 @@ def test_rotated_files_that_were_never_seen_are_read_oldest_first(
     assert hows(recorded) == [("rotated", False), ("rotated", False), (None, False)]
 
 
+def test_a_rotated_file_is_a_log_by_its_name(importer: Importer, recorded: Recorded, log: Path) -> None:
+    """Whatever its first line is, as in the live file."""
+    rotated(log, 1).write_bytes(b"torn\n" + lines(2))
+    importer.take()
+    assert (recorded.rejects(), recorded.rows()) == ([(1, "json")], [(2, 0, "2")])
+
+
 def test_the_same_first_line_in_each_rotated_file_is_no_rewrite(
     importer: Importer, recorded: Recorded, log: Path
 ) -> None:

@@ -224,7 +224,8 @@ class Engine:
             return stream, named(stream.format)
         lines = filter(None, map(first_object, (chunk.data or chunk.tail).split(b"\n", _FIRST_LINES)[:_FIRST_LINES]))
         given = self._formats.get(stream.root)
-        found = recognise(lines, location.path) if given is None else (named(given), next(lines, b""))
+        live = location.rotated(0)
+        found = recognise(lines, live.path) if given is None else (named(given), next(lines, b""))
         if found is None:
             return None if chunk.data else (stream, native)
         form, line = found

@@ -153,6 +153,8 @@ def _root(text: str) -> tuple[str, str | None]:
     folder = config.resolve_log_dir(rest)
     if os.path.exists(folder) and not os.path.isdir(folder):
         raise ConfigError(f"{folder} is no folder", hint="Name the folder that the log lies in.")
+    if os.path.exists(folder) and not os.access(folder, os.R_OK):
+        raise ConfigError(f"{folder} is not readable", hint="Give this user the right to read it.")
     return folder, form or None
 
 

@@ -16,6 +16,8 @@ _RETRY_BUSY = (0.05, 1.0)
 _RETRY_FAILED = (1.0, 60.0)
 _RETRY_DATABASE = (0.1, 5.0)
 _TELL_REJECTS = 60.0
+_GROUP_SECONDS = 0.005
+_GROUP_BYTES = 64 << 10
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +37,7 @@ class Failure(NamedTuple):
 class Intake:
     """One store, and the files that wait for it. Times are seconds of the clock that is handed in."""
 
-    def __init__(self, store: Store, clock: Callable[[], float], formats: Mapping[str, str]) -> None:
+    def __init__(self, store: Store, clock: Callable[[], float], formats: Mapping[str, str] | None = None) -> None:
         self.engine = Engine(store, formats=formats)
         self.failures: dict[Location, Failure] = {}
         self._store = store
@@ -70,12 +72,41 @@ class Intake:
         return self.wait(self._clock()) == 0.0
 
     def turn(self, *, final: bool = False) -> Progress:
-        """One batch of the file that is due longest, if one is. With `final` a DatabaseError is raised."""
+        """One batch of the file that is due longest, if one is; small ones of other files that are due go with it.
+
+        With `final` a DatabaseError is raised.
+        """
         now = self._clock()
         if now < self._stalled_until:
             return Progress()
         location = self._scheduler.next(now)
-        return Progress() if location is None else self._ingest(location, final)
+        if location is None:
+            return Progress()
+        return self._group(location, final) if self._scheduler.wait(now) == 0.0 else self._ingest(location, final)
+
+    def _group(self, location: Location | None, final: bool) -> Progress:
+        """Batches that commit together, for a few milliseconds or up to one that isn't small."""
+        taken: list[Location] = []
+        events = rejects = bytes_taken = 0
+        until = self._clock() + _GROUP_SECONDS
+        try:
+            with self.engine.group():
+                while location is not None:
+                    taken.append(location)
+                    progress = self._ingest(location, final)
+                    events, rejects = events + progress.events, rejects + progress.rejects
+                    bytes_taken += progress.taken
+                    now = self._clock()
+                    if now >= until or bytes_taken >= _GROUP_BYTES or self.stalled:
+                        break
+                    location = self._scheduler.next(now)
+        except DatabaseError as error:
+            if final:
+                raise
+            for location in taken:
+                self._stalled(location, error)
+            return Progress()
+        return Progress(events, rejects, bytes_taken)
 
     def _ingest(self, location: Location, final: bool) -> Progress:
         try:

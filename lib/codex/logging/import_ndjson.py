@@ -6,7 +6,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from typing import NamedTuple
 
@@ -19,6 +19,7 @@ from codex.logging.ingest.sources import Found, Location, locate, look, scan
 from codex.logging.store.sqlite import Store
 
 LOCK_SECONDS = 5.0
+_GROUP_SECONDS = 0.02
 Path = str | os.PathLike[str]
 
 
@@ -87,28 +88,52 @@ def stream_locations(root: str, skipped: Callable[[Found], None] | None = None) 
     return [Location(root, key, 0) for key in sorted(keys)]
 
 
-def import_streams(engine: Engine, locations: Iterable[Location]) -> Iterable[Imported]:
-    """Import stream after stream; one that fails doesn't stop the others."""
-    for location in locations:
-        yield import_stream(engine, location)
+def import_streams(engine: Engine, locations: Iterable[Location]) -> Iterator[Imported]:
+    """Import stream after stream; one that fails doesn't stop the others. Small ones commit together."""
+    waiting = iter(locations)
+    while True:
+        with engine.group():
+            begun = list(_first_turns(engine, waiting))
+        if not begun:
+            return
+        for location, result, more in begun:
+            yield import_stream(engine, location, result) if more else result
 
 
-def import_stream(engine: Engine, location: Location) -> Imported:
-    """Import all that one stream has."""
-    rows = rejects = taken = 0
-    error, ignored = None, ""
+def _first_turns(engine: Engine, waiting: Iterator[Location]) -> Iterator[tuple[Location, Imported, bool]]:
+    """The next streams' first batches, for a moment: what came of each, and whether it has more."""
+    until = time.monotonic() + _GROUP_SECONDS
+    for location in waiting:
+        yield location, *_turn(engine, location, _nothing(location))
+        if time.monotonic() > until:
+            return
+
+
+def import_stream(engine: Engine, location: Location, result: Imported | None = None) -> Imported:
+    """Import all that one stream has, on top of what came of it already."""
+    result, more = result or _nothing(location), True
+    while more:
+        result, more = _turn(engine, location, result)
+    return result
+
+
+def _turn(engine: Engine, location: Location, result: Imported) -> tuple[Imported, bool]:
+    """One batch more: what has come of the stream by then, and whether it has more."""
     try:
-        while True:
-            progress = engine.ingest(location, final=True)
-            rows += progress.events
-            rejects += progress.rejects
-            taken += progress.taken
-            ignored = ignored or progress.ignored
-            if not progress.more:
-                break
+        progress = engine.ingest(location, final=True)
     except SourceError as failure:
-        error = str(failure)
-    return Imported(location.session_id, location.path, rows, rejects, taken, error, ignored)
+        return result._replace(error=str(failure)), False
+    result = result._replace(
+        rows=result.rows + progress.events,
+        rejects=result.rejects + progress.rejects,
+        taken=result.taken + progress.taken,
+        ignored=result.ignored or progress.ignored,
+    )
+    return result, progress.more
+
+
+def _nothing(location: Location) -> Imported:
+    return Imported(location.session_id, location.path, 0, 0, 0)
 
 
 def _engine(store: Store) -> Engine:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import NamedTuple
 
 from codex.logging.config import BATCH_BYTES, LINE_LIMIT
@@ -71,6 +72,7 @@ class Engine:
         self._chains: dict[int, Chain] = {}
         self._summaries: dict[int, Summary] = {}
         self._surveyed: set[tuple[str, str]] = set()
+        self._grouped: list[Location] | None = None
 
     def ingest(self, location: Location, *, final: bool = False) -> Progress:
         """Take one batch from the oldest file of the stream that has something new.
@@ -79,6 +81,8 @@ class Engine:
         SourceError for a file that can't be read now, SourceBusyError for one whose lock isn't had, and
         DatabaseError; in each case nothing was written and a later call goes on.
         """
+        if self._grouped is not None:
+            self._grouped.append(location)
         try:
             return self._ingest(location, final)
         except (SourceChangedError, StaleWatermarkError):
@@ -87,6 +91,25 @@ class Engine:
         except DatabaseError:
             self.forget(location)
             raise
+
+    @contextmanager
+    def group(self) -> Iterator[None]:
+        """Let the calls within commit together; others can't write to the database meanwhile, so keep it short.
+
+        When it raises, DatabaseError among others, nothing of any of them was written.
+        """
+        self._grouped = []
+        try:
+            with self.store.group():
+                yield
+        except BaseException:
+            for location in self._grouped:
+                self.forget(location)
+            for cache in (self._streams, self._chains, self._summaries):
+                cache.clear()
+            raise
+        finally:
+            self._grouped = None
 
     # -- the main path
 

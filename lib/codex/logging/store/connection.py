@@ -93,15 +93,20 @@ def has_relation(connection: apsw.Connection, name: str) -> bool:
 
 @contextmanager
 def immediate(connection: apsw.Connection) -> Iterator[None]:
-    """One write transaction, rolled back when the block raises."""
-    connection.execute("BEGIN IMMEDIATE")
+    """One write transaction, rolled back when the block raises; within another one a part of it, rolled back alone."""
+    begin, end, undo = _NESTED if connection.in_transaction else _WHOLE
+    connection.execute(begin)
     try:
         yield
-        connection.execute("COMMIT")
+        connection.execute(end)
     except BaseException:
         if connection.in_transaction:
-            connection.execute("ROLLBACK")
+            connection.execute(undo)
         raise
+
+
+_WHOLE = ("BEGIN IMMEDIATE", "COMMIT", "ROLLBACK")
+_NESTED = ("SAVEPOINT part", "RELEASE part", "ROLLBACK TO part; RELEASE part")
 
 
 @contextmanager

@@ -1,10 +1,11 @@
-"""The one place that writes rows. Each public method is one transaction."""
+"""The one place that writes rows. Each public method is one transaction, or a part of a group's."""
 
 from __future__ import annotations
 
 import json
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import apsw
@@ -113,6 +114,15 @@ class Store:
     def close(self) -> None:
         """Close the file."""
         self.connection.close()
+
+    @contextmanager
+    def group(self) -> Iterator[None]:
+        """Let all that is written within be one transaction: one commit for many small batches.
+
+        Raises DatabaseError, with nothing of it written.
+        """
+        with translated(self.path), immediate(self.connection):
+            yield
 
     # -- the ledger, read
 

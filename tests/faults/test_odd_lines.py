@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 
 from tests.commands import succeed
+from tests.daemon import Daemon, wait_for
 
 DEEP = 10_000
-RSS_UNIT = 1 if sys.platform == "darwin" else 1024
+needs_proc = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 ODD: dict[str, tuple[bytes, str | None]] = {
     "not JSON": (b"hello", "json"),
     "cut short": (b'{"role":"user","mess', "json"),
@@ -82,10 +83,53 @@ def test_byte_order_mark_at_the_start(take: Callable[[bytes], list[dict[str, obj
     assert len(take(b"\xef\xbb\xbf" + good(1) + good(2))) == 2
 
 
+LONG = 60 << 20
+PLAIN = b"what the agent wrote, over and over "
+LONG_LINES: dict[str, Callable[[], bytes]] = {
+    "an emoji in it": lambda: b'{"message":"%s\xf0\x9f\x98\x80"}' % (PLAIN * (LONG // len(PLAIN))),
+    "escapes": lambda: b'{"message":"%s"}' % (b'said \\"\\u00e9\\n\\ud83d\\ude00\\"' * (LONG // 33)),
+    "little to compress": lambda: b'{"message":"%s"}' % base64.b64encode(os.urandom(LONG * 3 // 4)),
+    "a list for a message": lambda: b'{"message":[%s{}]}' % (b"[]," * (LONG // 3)),
+    "beside the message": lambda: b'{"message":"m","payload":{"text":"%s"}}' % (PLAIN * (LONG // len(PLAIN))),
+    "glued": lambda: b'{"message":"%s"}' % (PLAIN * (LONG // 2 // len(PLAIN))) * 2,
+}
+
+
+def peak(daemon: Daemon) -> int:
+    """The most memory, in bytes, that the daemon has needed so far."""
+    assert daemon.process is not None
+    status = Path(f"/proc/{daemon.process.pid}/status").read_text()
+    return int(status.split("VmHWM:")[1].split()[0]) << 10
+
+
+@needs_proc
+@pytest.mark.parametrize(
+    "kind",
+    [kind if number == 0 else pytest.param(kind, marks=pytest.mark.long) for number, kind in enumerate(LONG_LINES)],
+)
+@pytest.mark.parametrize("ending", [b"\n" + good(2), pytest.param(b"", marks=pytest.mark.long)], ids=["ended", "open"])
+def test_a_long_line_is_a_row_in_bounded_memory(daemon: Daemon, log_dir: Path, kind: str, ending: bytes) -> None:
+    """A line of 60 MiB is taken whole; the daemon never needs more than 200 MB for it."""
+    line = LONG_LINES[kind]()
+    daemon.start()
+    (log_dir / "s.ndjson").write_bytes(line + ending)
+    rows = (2 if kind == "glued" else 1) + bool(ending)
+    wait_for(lambda: daemon.scalar("SELECT count(*) FROM events") == rows, what="the rows")
+    assert peak(daemon) < 200_000_000
+    assert daemon.stop() == 0
+    assert daemon.scalar("SELECT max(end_offset - start_offset) FROM segments") == 1 << 20
+    assert daemon.scalar("SELECT count(*) FROM events WHERE typeof(message) || typeof(meta) NOT LIKE '%blob%'") == rows
+    succeed(f"codex-ingestd verify --deep --db '{daemon.database}'", log_dir)
+    succeed(f"codex-ingestd restore s --db '{daemon.database}' -o restored", log_dir)
+    assert (log_dir / "restored").read_bytes() == line + ending
+
+
+@needs_proc
 @pytest.mark.parametrize("size", [100 << 20, pytest.param(1 << 30, marks=pytest.mark.long)])
 @pytest.mark.parametrize("kind", ["hole", "line"])
-def test_larger_than_any_line(log_dir: Path, database: Path, size: int, kind: str) -> None:
+def test_larger_than_any_line(daemon: Daemon, log_dir: Path, size: int, kind: str) -> None:
     """A hole of NULs, or a line over the limit, is passed over in bounded memory; what follows arrives."""
+    daemon.start()
     with (log_dir / "s.ndjson").open("wb") as log:
         log.write(good(1))
         if kind == "hole":
@@ -95,14 +139,16 @@ def test_larger_than_any_line(log_dir: Path, database: Path, size: int, kind: st
             for _ in range(size >> 20):
                 log.write(b"x" * (1 << 20))
         log.write(b"\n" + good(3))
-    command = [sys.executable, "-m", "codex.logging.import_ndjson", "--all", "--json", "--log-dir", str(log_dir)]
-    process = subprocess.Popen([*command, "--db", str(database)], stdout=subprocess.PIPE)
-    assert process.stdout is not None
-    summary = json.loads(process.stdout.read())
-    process.stdout.close()
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    assert (process.returncode, summary["rows"], summary["rejects"]) == (0, 2, 1)
-    assert usage.ru_maxrss * RSS_UNIT < 200 << 20
-    rows = json.loads(succeed(f"codex-logs --db '{database}' --format json", log_dir))
-    assert [(row["seq"], row["message"]) for row in rows] == [(1, "good 1"), (3, "good 3")]
+    rows = daemon.wait_for_rows(2, seconds=60)
+    assert peak(daemon) < 60_000_000
+    assert [(row.seq, row.message) for row in rows] == [(1, "good 1"), (3, "good 3")]
+    assert daemon.scalar("SELECT count(*) FROM ingest_rejects") == 1
+
+
+@needs_proc
+def test_very_short_lines_are_taken_in_bounded_memory(daemon: Daemon, log_dir: Path) -> None:
+    """What is made of a line takes more memory than a line of two bytes: a batch has a bounded number of them."""
+    daemon.start()
+    (log_dir / "s.ndjson").write_bytes(b"{}\n" * 100_000 + b"\n" * 300_000)
+    wait_for(lambda: daemon.scalar("SELECT count(*) FROM ingest_rejects") == 300_000)
+    assert peak(daemon) < 80_000_000

@@ -16,6 +16,7 @@ import pytest
 from codex.logging.restore import restored
 from codex.logging.store.connection import open_reader, scalar
 from codex.logging.store.merge import LONG_REST_SECONDS, MERGED_BYTES, REST_SECONDS, merge, merge_next
+from codex.logging.store.segments import compress
 from codex.logging.store.sqlite import Store, read_streams
 from codex.logging.targets import targets
 from codex.logging.verify import check
@@ -122,16 +123,33 @@ def test_a_step_is_small(importer: Importer, log_dir: Path) -> None:
 
 
 def test_merged_segments_stay_within_bounds(importer: Importer, log_dir: Path) -> None:
-    """None grows beyond a MiB; a larger one, of one long line, stays as it is."""
+    """None grows beyond a MiB, also where a line is longer; one that is larger all the same stays as it is."""
     path = log_dir / "s.ndjson"
     path.write_bytes(lines(1, 15_000) + lines(1, 1, 2 * MERGED_BYTES) + lines(1, 30))
     importer.take()
     connection = importer.store.connection
     while merge(connection, 1):
         pass
-    sizes = [row[0] for row in connection.execute("SELECT end_offset - start_offset FROM segments ORDER BY id")]
-    assert [number > MERGED_BYTES for number in sizes] == [False, False, True, False]
+    query = "SELECT end_offset - start_offset FROM segments ORDER BY id"
+    sizes = [row[0] for row in connection.execute(query)]
+    assert (len(sizes), max(sizes)) == (5, MERGED_BYTES)
+    _join(connection, sum(sizes[:2]), sum(sizes[:3]), path.read_bytes())
+    connection.execute("UPDATE generations SET merged_offset = 0")
+    while merge(connection, 1):
+        pass
+    assert [row[0] for row in connection.execute(query)] == [*sizes[:2], sizes[2] + sizes[3], sizes[4]]
     assert is_sound(connection)
+
+
+def _join(connection: apsw.Connection, first: int, second: int, data: bytes) -> None:
+    """Make one segment of the two that start there."""
+    query = "SELECT end_offset, lines, chain FROM segments WHERE start_offset = ?"
+    end, lines, chain = next(connection.execute(query, (second,)))
+    connection.execute("DELETE FROM segments WHERE start_offset = ?", (second,))
+    connection.execute(
+        "UPDATE segments SET end_offset = ?, lines = lines + ?, chain = ?, bytes = ? WHERE start_offset = ?",
+        (end, lines, chain, compress(data[first:end]), first),
+    )
 
 
 def test_a_damaged_segment_is_left_for_verify(importer: Importer, log_dir: Path) -> None:

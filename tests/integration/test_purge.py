@@ -288,7 +288,7 @@ def test_a_purged_life_takes_no_rows(importer: Importer) -> None:
     (generation,) = stream.generations
     after = generation.cursor._replace(offset=generation.cursor.offset + 3, seq=51, lines=51)
     fates(importer)
-    batch = Batch(b"{}\n", generation.cursor, after, [], [])
+    batch = Batch([b"{}\n"], generation.cursor, after, [], [])
     with pytest.raises(StaleWatermarkError):
         importer.store.commit(stream, generation._replace(cursor=after), batch, None)
     assert findings(importer) == []

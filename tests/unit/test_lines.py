@@ -6,7 +6,7 @@ import pytest
 
 from codex.logging.events import Batch, Cursor
 from codex.logging.ingest.formats import native
-from codex.logging.ingest.lines import decode, decode_oversize, decode_tail
+from codex.logging.ingest.lines import decode, decode_line, decode_oversize, decode_tail
 
 Span = tuple[int, int, int, int, str]
 Bad = tuple[int, int, int, str]
@@ -173,6 +173,36 @@ def test_a_bom_is_skipped_at_the_start_of_the_file_only() -> None:
     tail = decode_tail(bom + b'{"message":"a"}', Cursor(), native.decode)
     assert tail is not None
     assert events(tail) == [(1, 0, 3, 15, "a")]
+
+
+@pytest.mark.parametrize(
+    "cursor",
+    [
+        Cursor(offset=7, seq=3, lines=3),
+        Cursor(offset=7, seq=3, lines=3, line_seq=3, parts=1),
+        Cursor(offset=7, seq=3, lines=3, line_seq=3, skip_from=4, skip_reason="nul"),
+    ],
+    ids=["at a line's begin", "within a line", "behind NULs"],
+)
+@pytest.mark.parametrize(
+    "line", [b'{"message":"a"}', b'{"message":"a"}{"message":"b"} x', b" \r", b"\0\0{}", b'{"a":"\xff"}']
+)
+def test_a_line_without_its_line_feed_gives_the_same(line: bytes, cursor: Cursor) -> None:
+    """Whatever stands in it, and wherever it begins."""
+    batch, whole = decode_line(line, cursor, native.decode), take(line + b"\n", cursor)
+    assert batch == whole
+    assert batch.data == line + b"\n"
+
+
+@pytest.mark.parametrize("length", [1, 1 << 20, (1 << 20) + 1, 3 << 20])
+def test_the_bytes_of_a_long_line_come_in_pieces(length: int) -> None:
+    """Each of a MiB at most, but for the line feed; together they are all of it."""
+    line = b"x" * length
+    batch = decode_line(line, START, native.decode)
+    assert max(map(len, batch.pieces)) <= (1 << 20) + 1
+    assert batch.data == line + b"\n"
+    assert (batch.edges[:1024], batch.edges[-64:]) == (batch.data[:1024], batch.data[-64:])
+    assert batch.length == length + 1
 
 
 def test_a_tail_of_whole_objects_is_taken_and_its_line_stays_open() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import msgspec
 import pytest
 
@@ -59,3 +61,23 @@ def test_what_is_no_object_raises(line: bytes) -> None:
     """The caller makes a reject of it."""
     with pytest.raises(msgspec.MsgspecError):
         native.decode(line)
+
+
+@pytest.mark.parametrize(
+    "unit",
+    [b"x", "é😀".encode(), rb"\u00e9", rb"\ud83d\ude00", rb"\\", rb"said \"\u00e9\n\ud83d\ude00\" \\", rb"\u0022 "],
+)
+def test_a_long_text_is_given_as_utf8(unit: bytes) -> None:
+    """Made piece by piece it is what one decoding gives; long meta keeps its exact text."""
+    text = unit * ((1 << 20) // len(unit) + 7)
+    line = b'{"message":"%s","n": 1.10,"k":"%s"}' % (text, text)
+    (fields,) = native.decode(line)
+    assert fields.message == json.loads(line)["message"].encode()
+    assert fields.meta == b'{"n":1.10,"k":"%s"}' % text
+
+
+def test_what_is_long_and_no_text() -> None:
+    """A list for a message is its exact text, for a time nothing; a role of any length is a role."""
+    long = b"[%s1]" % (b"[1, 2], " * (1 << 18))
+    (fields,) = native.decode(b'{"message":%s,"ts":%s,"role":"%s"}' % (long, long, b"r" * (1 << 21)))
+    assert fields == Fields(None, "r" * (1 << 21), "message", long, None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from codex.logging.events import Cursor
-from codex.logging.ingest.reader import Chunk, Limits, next_chunk
+from codex.logging.ingest.reader import MOST_LINES, Chunk, Limits, next_chunk
 
 LIMITS = Limits(batch=8, line=16)
 
@@ -34,6 +34,15 @@ def test_a_batch_ends_at_its_last_line_feed() -> None:
     assert chunk(b"ab\ncd\nef\n", Cursor(6)) == Chunk(b"ef\n")
 
 
+def test_a_batch_of_very_short_lines_is_a_smaller_one() -> None:
+    """What is made of a line takes more memory than the line: their number is bounded too."""
+    data = b"\n" * (3 * MOST_LINES)
+    limits = Limits(len(data), len(data))
+    found = next_chunk(Memory(data), len(data), Cursor(), limits)
+    assert found.more
+    assert 0 < len(found.data) <= MOST_LINES
+
+
 def test_an_unterminated_line_gives_nothing() -> None:
     """It is remembered how far there is no line feed."""
     assert chunk(b"ab\ncd", Cursor(3)) == Chunk(scanned=5)
@@ -47,9 +56,9 @@ def test_nothing_behind_the_cursor_gives_nothing() -> None:
 
 @pytest.mark.parametrize("length", [8, 9, 15, 16])
 def test_a_line_longer_than_a_batch_comes_whole(length: int) -> None:
-    """Up to the line limit itself, its line feed not counted."""
+    """Up to the line limit itself, its line feed not counted; without that, so that it needn't be copied."""
     line = b"x" * length + b"\n"
-    assert chunk(line + b"ab\n") == Chunk(line, more=True)
+    assert chunk(line + b"ab\n") == Chunk(line=line[:-1], more=True)
 
 
 @pytest.mark.parametrize("length", [17, 23, 24, 25, 100])
@@ -74,7 +83,7 @@ def test_a_search_goes_on_where_it_ended() -> None:
     assert next_chunk(source, 12, Cursor(), LIMITS, scanned=10) == Chunk(scanned=12)
     assert source.taken == 2
     source = Memory(b"x" * 12 + b"\n")
-    assert next_chunk(source, 13, Cursor(), LIMITS, scanned=12) == Chunk(b"x" * 12 + b"\n")
+    assert next_chunk(source, 13, Cursor(), LIMITS, scanned=12) == Chunk(line=b"x" * 12)
 
 
 def test_a_tail_is_given_when_it_is_asked_for_and_all_there_is() -> None:

@@ -46,14 +46,15 @@ class Note(NamedTuple):
 class Fields(NamedTuple):
     """What a format makes of one object, or of one part of it. `meta` is JSON text of what has no field of its own.
 
+    Message and meta of more than a MiB may be given as UTF-8: a str of it can take four times the memory.
     `call_id` joins a tool's call and its result, `parent` names the message or the turn that this one belongs to.
     """
 
     ts: float | None
     role: str
     kind: str
-    message: str
-    meta: str | None
+    message: str | bytes
+    meta: str | bytes | None
     tool: str | None = None
     model: str | None = None
     call_id: str | None = None
@@ -199,16 +200,36 @@ class Summary(NamedTuple):
 class Batch(NamedTuple):
     """What one transaction commits: the exact bytes between two cursors and all that was made of them.
 
-    `summary` is the generation's after this batch, `frame` the data compressed, where that was done already.
+    `pieces` are the bytes, at most a MiB each, and `chains` the generation's chain behind each; `frame` is the only
+    piece compressed, where that was done already. `summary` is the generation's after this batch. The commit takes
+    pieces and events out of their lists: a long line would else lie in memory beside what SQLite needs for it.
     """
 
-    data: bytes
+    pieces: list[bytes | memoryview]
     before: Cursor
     after: Cursor
     events: list[Event]
     rejects: list[Reject]
     summary: Summary = Summary()
+    chains: tuple[bytes, ...] = ()
     frame: bytes | None = None
+
+    @property
+    def length(self) -> int:
+        """Bytes that the watermark moves on by."""
+        return self.after.offset - self.before.offset
+
+    @property
+    def data(self) -> bytes:
+        """The bytes in one."""
+        return b"".join(self.pieces)
+
+    @property
+    def edges(self) -> bytes:
+        """The bytes; of more than one piece only the first KiB and the last."""
+        if len(self.pieces) == 1:
+            return bytes(self.pieces[0])
+        return b"".join([self.pieces[0][:1024], self.pieces[-2][-1024:], self.pieces[-1][-1024:]])
 
 
 def parse_time(value: object) -> float | None:

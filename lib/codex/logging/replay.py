@@ -46,8 +46,7 @@ def batches(
         if cursor.offset in breaks:
             cursor = cursor._replace(seq=breaks[cursor.offset] - 1)
         ahead = (place for place in (*breaks, end.skip_from) if place > cursor.offset)
-        chunk = _chunk(source, min(ahead, default=end.offset), cursor, end, limits)
-        batch = decode_chunk(chunk, cursor, form)
+        batch = decode_chunk(_chunk(source, min(ahead, default=end.offset), cursor, end, limits), cursor, form)
         if batch is None:
             raise DatabaseError(
                 f"generation {generation.id} can't be decoded from offset {cursor.offset}",
@@ -73,13 +72,18 @@ def check_rows(
     rejects = _Rows(connection, _REJECT_ROWS, target, lambda row: (row[0] - low, row[3]))
     start = Cursor(seq=target.generation.base_seq), Summary()
     for batch in batches(record, named(target.format), target.generation, dict(record.breaks()), start, limits):
-        yield from events.compare((event_row(low, event), event) for event in batch.events)
+        yield from events.compare((_as_read(event_row(low, event)), event) for event in batch.events)
         # without the detail: those are the parser's words, and another version of it may choose others
         made = ((reject_row(low, target.session_id, reject)[:-1], reject) for reject in batch.rejects)
         yield from rejects.compare(made)
         yield 0
     yield from events.end()
     yield from rejects.end()
+
+
+def _as_read(row: tuple[object, ...]) -> tuple[object, ...]:
+    """The row as SQLite gives it: a long text, which a format may give as UTF-8, is a str there."""
+    return tuple(value.decode() if isinstance(value, bytes) else value for value in row)
 
 
 class _Rows:

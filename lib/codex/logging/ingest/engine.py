@@ -14,7 +14,7 @@ from codex.logging.events import Batch, Cursor, Generation, Stream, Summary
 from codex.logging.ingest import ledger
 from codex.logging.ingest.formats import Format, named, native, recognise
 from codex.logging.ingest.ledger import Life
-from codex.logging.ingest.lines import decode, decode_oversize, decode_tail, first_object
+from codex.logging.ingest.lines import decode, decode_line, decode_oversize, decode_tail, first_object, pieces
 from codex.logging.ingest.looks import QUIET_SECONDS, Looks
 from codex.logging.ingest.reader import Chunk, Limits, next_chunk
 from codex.logging.ingest.recogniser import Recogniser
@@ -134,26 +134,28 @@ class Engine:
         batch = decode_chunk(chunk, life.cursor, form)
         if batch is None:
             return self._wait(life, source.facts, chunk, tail)
-        life = life._replace(stream=stream)
-        batch = fold(form, self._summary(life.generation), batch)
-        packed = packing.result() if packing is not None else pack(batch.data, self._chain(life.generation))
-        self._commit(life, batch, packed, source.facts)
         more = chunk.more or seen.location.number > 0
+        del chunk  # of a long line: the commit is to have the only reference to it
+        batch = fold(form, self._summary(life.generation), batch)
         again = QUIET_SECONDS if not more and source.facts.size > batch.after.offset else None
-        return Progress(len(batch.events), len(batch.rejects), len(batch.data), more, again)
+        progress = Progress(len(batch.events), len(batch.rejects), batch.length, more, again)
+        packed = packing.result() if packing is not None else pack(batch.pieces, self._chain(life.generation))
+        self._commit(life._replace(stream=stream), batch, packed, source.facts)
+        return progress
 
     def _begin_packing(self, life: Life, chunk: Chunk) -> Future[Packed] | None:
         """Hash and compress a large chunk on another core while its lines are decoded on this one."""
         if len(chunk.data) < _PARALLEL_BYTES:
             return None
-        return self._packer.submit(pack, chunk.data, self._chain(life.generation))
+        return self._packer.submit(pack, pieces(chunk.data), self._chain(life.generation))
 
     def _commit(self, life: Life, batch: Batch, packed: Packed, facts: Facts) -> None:
-        frame, chain = packed
-        after = ledger.advance(life, batch.data, batch.after)._replace(
+        frame, chains, chain = packed
+        batch = batch._replace(frame=frame, chains=chains)
+        after = ledger.advance(life, batch.edges, batch.after)._replace(
             chain=chain.digest(), block=chain.block, modified=facts.modified
         )
-        stream = self.store.commit(life.stream, after, batch._replace(frame=frame), life.ending)
+        stream = self.store.commit(life.stream, after, batch, life.ending)
         began = stream.generations[-1].id
         self._chains[after.id or began] = chain
         self._summaries[after.id or began] = batch.summary
@@ -243,14 +245,14 @@ class Engine:
 
     def _format(self, stream: Stream, chunk: Chunk, location: Location) -> tuple[Stream, Format] | None:
         """The stream's format; a stream that begins gets the one that its first line shows, and its session's id."""
-        if stream.id or chunk.oversize or not (chunk.data or chunk.tail):
+        if stream.id or chunk.oversize or not chunk.content:
             return stream, named(stream.format)
-        lines = filter(None, map(first_object, (chunk.data or chunk.tail).split(b"\n", _FIRST_LINES)[:_FIRST_LINES]))
+        lines = filter(None, map(first_object, chunk.content.split(b"\n", _FIRST_LINES)[:_FIRST_LINES]))
         given = self._formats.get(stream.root)
         live = location.rotated(0)
         found = recognise(lines, live.path) if given is None else (named(given), next(lines, b""))
         if found is None:
-            return None if chunk.data else (stream, native)
+            return (stream, native) if chunk.tail else None
         form, line = found
         session_id, parent, forked_from = form.identify(line, location.key)
         return stream._replace(session_id=session_id, format=form.name, parent=parent, forked_from=forked_from), form
@@ -282,6 +284,8 @@ def decode_chunk(chunk: Chunk, cursor: Cursor, form: Format) -> Batch | None:
     """What a chunk gives; None when that is nothing yet."""
     if chunk.data and chunk.oversize:
         return decode_oversize(chunk.data, cursor)
+    if chunk.line:
+        return decode_line(chunk.line, cursor, form.decode)
     if chunk.data:
         return decode(chunk.data, cursor, form.decode)
     return decode_tail(chunk.tail, cursor, form.decode) if chunk.tail else None

@@ -10,6 +10,7 @@ from __future__ import annotations
 import codecs
 import re
 from collections.abc import Callable, Sequence
+from io import BytesIO
 from typing import NoReturn
 
 import msgspec
@@ -23,9 +24,10 @@ _BLANKS = b" \t\r"
 _BLANK_RUN = re.compile(rb"[ \t\r]*+")
 _NUL_RUN = re.compile(rb"\0*+")
 _PIECE = 1 << 20
-_SURROGATES = re.compile(
-    rb"(?P<pair>\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2})"
-    rb"|(?P<lone>\\u[dD][89a-fA-F][0-9a-fA-F]{2})|\\.",
+# Up to the next half of a surrogate pair: other characters, whole pairs, and other escapes are passed over.
+_LONE_SURROGATE = re.compile(
+    rb"(?:[^\\]++|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(?!\\u[dD][89a-fA-F][0-9a-fA-F]{2})\\.)*+"
+    rb"(?P<escape>\\u[dD]...)",
     re.DOTALL,
 )
 _VALUE = msgspec.json.Decoder(msgspec.Raw)
@@ -49,6 +51,15 @@ def decode(data: bytes, cursor: Cursor, decode_object: Decode) -> Batch:
         else:
             start = taken.take_lines(data, start, cursor.offset)
     return taken.batch(data, cursor)
+
+
+def decode_line(line: bytes, cursor: Cursor, decode_object: Decode) -> Batch:
+    """The batch of one whole line, which is given without its line feed, so that a long one needn't be copied."""
+    if cursor.skip_reason or cursor.line_seq:
+        return decode(line + b"\n", cursor, decode_object)
+    taken = _Taken(cursor, decode_object)
+    taken.take([line], cursor.offset, sound=_is_utf8(line))
+    return taken.batch(line, cursor, closed=True)
 
 
 def decode_oversize(data: bytes, cursor: Cursor) -> Batch:
@@ -85,6 +96,14 @@ def first_object(line: bytes) -> bytes:
         return start
 
 
+def pieces(data: bytes, ending: bytes = b"") -> list[bytes | memoryview]:
+    """The data with what ends it, in pieces of at most a MiB; all but the last share the memory of the data."""
+    if len(data) <= _PIECE:
+        return [data + ending]
+    view, last = memoryview(data), (len(data) - 1) // _PIECE * _PIECE
+    return [*(view[start : start + _PIECE] for start in range(0, last, _PIECE)), data[last:] + ending]
+
+
 class _NoObjectError(ValueError):
     """What stands here is no object, for `reason`."""
 
@@ -110,9 +129,10 @@ class _Taken:
         self._decode = decode_object
         self._offset = cursor.offset
 
-    def batch(self, data: bytes, before: Cursor) -> Batch:
+    def batch(self, data: bytes, before: Cursor, *, closed: bool = False) -> Batch:
+        """What was taken, with its bytes; `closed` where a line feed stands behind them."""
         after = Cursor(
-            before.offset + len(data),
+            before.offset + len(data) + closed,
             self.seq,
             self.lines,
             self.line_seq,
@@ -120,7 +140,7 @@ class _Taken:
             self.skip_from,
             self.skip_reason,
         )
-        return Batch(data, before, after, self.events, self.rejects)
+        return Batch(pieces(data, b"\n" * closed), before, after, self.events, self.rejects)
 
     def open_line(self) -> None:
         if not self.line_seq:
@@ -160,12 +180,16 @@ class _Taken:
 
     def take_lines(self, data: bytes, start: int, origin: int) -> int:
         """Take the whole lines from `start` to the end of the data, which comes back."""
-        sound = _is_utf8(data)
+        self.take(data[start:].split(b"\n")[:-1], origin + start, sound=_is_utf8(data))
+        return len(data)
+
+    def take(self, lines: list[bytes], following: int, *, sound: bool) -> None:
+        """Take whole lines, of which the first begins at that offset; sound ones are known to be UTF-8."""
         events, decode_object, seq = self.events, self._decode, self.seq
-        for line in data[start:].split(b"\n")[:-1]:
+        for line in lines:
             seq += 1
-            offset = origin + start
-            start += len(line) + 1
+            offset = following
+            following += len(line) + 1
             try:
                 if line[:1] != b"{" or line[-1:] != b"}" or not (sound or _is_utf8(line)):
                     raise ValueError
@@ -179,7 +203,6 @@ class _Taken:
                 events.append(Event(seq, part, offset, len(line), fields))
         self.lines += seq - self.seq
         self.seq = seq
-        return start
 
     def close_line(self, rest: bytes, offset: int) -> None:
         self.objects(rest, offset)
@@ -245,13 +268,13 @@ def _end_of(run: re.Pattern[bytes], data: bytes, start: int) -> int:
 
 
 def _first_object(rest: memoryview) -> bytes:
-    """The bytes of the one object that `rest` begins with.
+    """The bytes of the one object that `rest` begins with; no copy where it is all that `rest` is a view of.
 
     Raises msgspec.DecodeError, RecursionError or _NoObjectError where there is none.
     """
     try:
         _VALUE.decode(rest)
-        found = bytes(rest)
+        found = rest.obj if isinstance(rest.obj, bytes) and len(rest.obj) == len(rest) else bytes(rest)
     except msgspec.DecodeError as error:
         trailing = _TRAILING.search(str(error))  # a decoder that stops behind the first value doesn't exist
         if trailing is None:
@@ -280,7 +303,12 @@ def _without_lone_surrogates(raw: bytes) -> bytes:
     """JSON whose \\ud83d without its other half (JavaScript agents cut texts so) reads as U+FFFD; length unchanged."""
     if b"\\ud" not in raw and b"\\uD" not in raw:
         return raw
-    return _SURROGATES.sub(lambda m: b"\\ufffd" if m["lone"] else m[0], raw)
+    sound, start = BytesIO(raw), 0
+    while found := _LONE_SURROGATE.match(raw, start):
+        start = found.end()
+        sound.seek(found.start("escape"))
+        sound.write(b"\\ufffd")
+    return sound.getvalue()
 
 
 def _is_utf8(data: bytes) -> bool:

@@ -15,6 +15,9 @@ class Bytes(Protocol):
         ...
 
 
+MOST_LINES = 1 << 14  # in a batch: an event takes far more memory than a very short line
+
+
 class Limits(NamedTuple):
     """Bytes: what one batch reads at most, and the longest line that is decoded, no less than a batch.
 
@@ -30,15 +33,22 @@ class Chunk(NamedTuple):
     """The next bytes from a cursor on.
 
     `data` is whole lines, or the inside of a skip (`oversize` when a too long line begins or goes on here).
+    `line` is one whole line that is longer than a batch, without its line feed, so that it needn't be copied.
     `tail` is the unterminated rest of the file, when it was asked for and is all there is. No line feed stands
-    between the cursor and `scanned`. `more` tells that there is more to look at behind `data`.
+    between the cursor and `scanned`. `more` tells that there is more to look at behind these bytes.
     """
 
     data: bytes = b""
     oversize: bool = False
+    line: bytes = b""
     tail: bytes = b""
     scanned: int = 0
     more: bool = False
+
+    @property
+    def content(self) -> bytes:
+        """The data, the line or the tail, whichever there is."""
+        return self.data or self.line or self.tail
 
 
 def next_chunk(
@@ -51,13 +61,15 @@ def next_chunk(
     if scanned > start and not tail:
         return _longer_line(source, size, start, scanned, limits)
     data = source.read(start, min(limits.batch, size - start))
+    while data.count(b"\n") > MOST_LINES:
+        data = data[: len(data) // 2]
     end = data.rfind(b"\n") + 1
     if not end and (data[:1] == b"\0" or cursor.skip_reason == "nul"):
         end = len(data) - len(data.lstrip(b"\0"))
     if end:
         return Chunk(data[:end], more=start + (end if tail else len(data)) < size)
     found = _longer_line(source, size, start, start + len(data), limits)
-    if tail and not found.data and found.scanned > start:
+    if tail and found.scanned > start:
         return found._replace(tail=source.read(start, found.scanned - start))
     return found
 
@@ -69,7 +81,7 @@ def _longer_line(source: Bytes, size: int, start: int, scanned: int, limits: Lim
         end = piece.find(b"\n")
         scanned += len(piece) if end < 0 else end
         if end >= 0 and scanned - start <= limits.line:
-            return Chunk(source.read(start, scanned + 1 - start), more=scanned + 1 < size)
+            return Chunk(line=source.read(start, scanned - start), more=scanned + 1 < size)
     if scanned - start > limits.line:
         return _inside_skip(source, size, start, limits)
     return Chunk(scanned=scanned)

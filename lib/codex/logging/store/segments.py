@@ -8,6 +8,7 @@ blake2b(c(k) + the rest behind the last full block k). So merging, or building a
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from hashlib import blake2b
 from typing import NamedTuple
 
@@ -40,7 +41,7 @@ class Chain:
         self._hash = blake2b(block, digest_size=DIGEST_BYTES)
         self.update(rest)
 
-    def update(self, data: bytes) -> None:
+    def update(self, data: bytes | memoryview) -> None:
         """Take the bytes that follow."""
         start = 0
         while start < len(data):
@@ -65,19 +66,26 @@ class Chain:
 
 
 class Packed(NamedTuple):
-    """Bytes as a segment keeps them: their frame, and the chain behind them."""
+    """Bytes as segments keep them: the frame, where they are one piece, the chain behind each piece, and it goes on."""
 
-    frame: bytes
+    frame: bytes | None
+    chains: tuple[bytes, ...]
     chain: Chain
 
 
-def pack(data: bytes, chain: Chain) -> Packed:
-    """The bytes that follow a chain, which goes on with them. Leaves the GIL to others for most of its time."""
-    chain.update(data)
-    return Packed(compress(data), chain)
+def pack(pieces: Sequence[bytes | memoryview], chain: Chain) -> Packed:
+    """The pieces that follow a chain, which goes on with them. Leaves the GIL to others for most of its time.
+
+    More than one piece, as of a long line, are compressed only as they are written, so that their frames aren't held.
+    """
+    chains = []
+    for piece in pieces:
+        chain.update(piece)
+        chains.append(chain.digest())
+    return Packed(compress(pieces[0]) if len(pieces) == 1 else None, tuple(chains), chain)
 
 
-def compress(data: bytes) -> bytes:
+def compress(data: bytes | memoryview) -> bytes:
     """One zstd frame that knows its size."""
     return _tools.compressor.compress(data)
 

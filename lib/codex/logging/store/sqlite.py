@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import islice
 from typing import Any, NamedTuple
 
 import apsw
@@ -67,6 +68,8 @@ _MOVE_SEQ = "UPDATE generations SET seq = ? WHERE id = ? AND seq = ?"
 _INSERT_EVENT = """
 INSERT INTO events (id, ts, role, kind, message, meta, tool, model, call_id, parent, inherited, "offset", length)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
+_SET_TEXTS = """
+UPDATE events SET message = CAST(held('message') AS TEXT), meta = CAST(held('meta') AS TEXT) WHERE id = ?"""
 _INSERT_REJECT = """
 INSERT INTO ingest_rejects (id, session_id, seq, length, reason, detail) VALUES (?, ?, ?, ?, ?, ?)"""
 _INSERT_SEGMENT = """
@@ -93,6 +96,8 @@ ON CONFLICT DO UPDATE SET
     reasoning = iif(excluded.output > output, excluded.reasoning, reasoning),
     output = max(excluded.output, output)"""
 
+_Held = dict[str, str | bytes | None]
+
 
 class Watermark(NamedTuple):
     """Bytes taken of a stream's file, its time stamp (nanoseconds) then, and whether it was the live one."""
@@ -110,6 +115,8 @@ class Store:
     def __init__(self, path: str) -> None:
         self.path = path
         self.connection = open_writer(path)
+        self._held: _Held = {}
+        self.connection.create_scalar_function("held", _let_go(self._held), 1)
 
     def close(self) -> None:
         """Close the file."""
@@ -317,23 +324,36 @@ class Store:
     def _insert_rows(self, stream: Stream, generation: Generation, batch: Batch) -> None:
         key = generation.id << 40
         execute_many = self.connection.executemany
-        execute_many(_INSERT_EVENT, [event_row(key, event) for event in batch.events])
         if used := [usage_row(generation.id, event) for event in batch.events if _has_usage(event)]:
             execute_many(_INSERT_USAGE, used)
         self.connection.execute(_INSERT_SUMMARY, summary_row(generation.id, batch.summary))
         if batch.rejects:
             execute_many(_INSERT_REJECT, [reject_row(key, stream.session_id, reject) for reject in batch.rejects])
-        before, after = batch.before, batch.after
-        frame = segments.compress(batch.data) if batch.frame is None else batch.frame
-        row = (
-            key | before.offset,
-            after.offset,
-            before.seq + 1,
-            after.lines - before.lines,
-            generation.chain,
-            frame,
-        )
-        self.connection.execute(_INSERT_SEGMENT, row)
+        is_long, rows = len(batch.pieces) > 1, _segment_rows(key, batch)
+        for row in islice(rows, len(batch.pieces) - 1):
+            self.connection.execute(_INSERT_SEGMENT, row)
+        if not is_long:
+            execute_many(_INSERT_EVENT, [event_row(key, event) for event in batch.events])
+        while is_long and batch.events:
+            self._insert_long_event(key, batch.events)
+        self.connection.execute(_INSERT_SEGMENT, next(rows))  # the last: legacy.py's trigger looks at its events
+
+    def _insert_long_event(self, key: int, events: list[Event]) -> None:
+        """Insert the first event, and let go of its texts before SQLite makes the row: it needs two copies itself."""
+        event = events.pop(0)
+        row = event_row(key, event._replace(fields=event.fields._replace(message="", meta=None)))
+        self._held.update(message=event.fields.message, meta=event.fields.meta)
+        del event
+        try:
+            self.connection.execute(_INSERT_EVENT, row)
+            self.connection.execute(_SET_TEXTS, row[:1])
+        finally:
+            self._held.clear()
+
+
+def _let_go(held: _Held) -> Callable[..., str | bytes | None]:
+    """The SQL function that gives one of the held texts; it knows no store, which would then never be collected."""
+    return lambda name: held.pop(name)
 
 
 def read_ledger(connection: apsw.Connection) -> dict[str, list[tuple[Any, ...]]]:
@@ -353,6 +373,17 @@ def summary_row(generation: int, summary: Summary) -> tuple[object, ...]:
     """The row of a generation's summary."""
     models = json.dumps(summary.models, ensure_ascii=False)
     return (generation, *summary[:5], models, *summary[6:])
+
+
+def _segment_rows(key: int, batch: Batch) -> Iterator[tuple[object, ...]]:
+    """The batch's segments, each of one piece, which is let go of; lines are counted in the last of them."""
+    end = batch.before.offset
+    for chain in batch.chains:
+        start, end = end, end + len(batch.pieces[0])
+        frame = batch.frame or segments.compress(batch.pieces[0])
+        del batch.pieces[0]
+        lines = 0 if batch.pieces else batch.after.lines - batch.before.lines
+        yield (key | start, end, batch.before.seq + 1, lines, chain, frame)
 
 
 def usage_row(generation: int, event: Event) -> tuple[object, ...]:

@@ -194,6 +194,24 @@ def test_an_edited_event_is_found_by_decoding_it_again(importer: Importer, sourc
     assert places(importer, deep=True) == [("row", 4900, 4999)]
 
 
+_ADD = """INSERT INTO events (id, role, kind, message, "offset", length)
+SELECT id + {more}, role, kind, message, "offset", {length} FROM events WHERE seq = 50"""
+MISPLACED = {
+    "one in another's place": [_ADD.format(more=1000 * 256, length="length"), "DELETE FROM events WHERE seq = 50"],
+    "one without bytes": [_ADD.format(more=1, length=0)],
+}
+
+
+@pytest.mark.parametrize("what", MISPLACED)
+def test_rows_whose_sum_is_right_are_found_by_decoding_again(importer: Importer, source: Path, what: str) -> None:
+    """Rows that are missing, or too many, where the bytes that they claim add up."""
+    for change in MISPLACED[what]:
+        importer.store.connection.execute(change)
+    assert places(importer) == []
+    expected = [("row", 4900, 4999)] * 2 if len(MISPLACED[what]) == 2 else [("row", 4900, 4900)]
+    assert places(importer, deep=True) == expected
+
+
 def test_renumbered_events_are_found(importer: Importer, source: Path) -> None:
     """Two rows that changed their numbers: each is another line's."""
     connection = importer.store.connection

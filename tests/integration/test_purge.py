@@ -189,7 +189,6 @@ def test_a_packed_file_goes_like_any_other(importer: Importer, tmp_path: Path) -
     assert (count(importer, "events"), findings(importer)) == (0, [])
 
 
-@pytest.mark.xfail(strict=True, reason="who has read a packed file keeps it open, under its lock")
 def test_a_packed_file_goes_beside_who_has_read_it(importer: Importer) -> None:
     """An importer, as a daemon has one, lets a file's lock go once it has read."""
     path = packed(importer)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 
+import portalocker
 import zstandard
 
 from codex.logging.errors import SourceError
@@ -65,7 +66,8 @@ class Unpacked:
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def park(self) -> None:
-        """Keep it for the next read of the same file."""
+        """Keep it for the next read of the same file, without the lock on it."""
+        portalocker.unlock(self._descriptor)
         _parked.append(self)
         while len(_parked) > 1:
             _parked.pop(0).close()

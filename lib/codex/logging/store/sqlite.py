@@ -253,6 +253,9 @@ class Store:
                 for table in ("events", "ingest_rejects", "segments"):
                     query = f"DELETE FROM {table} WHERE id BETWEEN ? AND ?"  # noqa: S608
                     self.connection.execute(query, (low, low | 0xFFFFFFFFFF))
+                self.connection.execute(
+                    "UPDATE hook_runs SET error = NULL WHERE event BETWEEN ? AND ?", (low, low | 0xFFFFFFFFFF)
+                )
                 for table in ("summaries", "usage"):
                     self.connection.execute(f"DELETE FROM {table} WHERE generation = ?", (generation.id,))  # noqa: S608
                 cursor = generation.cursor

@@ -22,6 +22,7 @@ from codex.logging.ingest.formats.payloads import NOTHING, clip, text
 
 MOST_PARTS = 200
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_PLAIN = re.compile(r"[0-9A-Za-z_-]{1,100}")
 # Lines without a session's id that begin real files.
 _OPENERS = frozenset({"file-history-snapshot", "summary", "queue-operation", "last-prompt", "mode", "permission-mode"})
 # What a person doesn't read and the record keeps: their meta is the type alone.
@@ -138,53 +139,57 @@ def _assistant(line: _Line, message: _Message) -> list[Fields]:
     content = message.content
     blocks = [_Block(type="text", text=content)] if isinstance(content, str) else content or [_Block(type="text")]
     ended = message.stop_reason in {"end_turn", "stop_sequence"} and not line.isSidechain
-    state = "waiting" if ended else "working"
-    place = _place(line.cwd, line.gitBranch, False, bool(line.isApiErrorMessage), state)
-    first = place if message.usage is None else place._replace(usage=_usage(line, message, message.usage))
-    made = [_said(line, message, block) for block in blocks[:MOST_PARTS]]
-    made += _rest(line, blocks)
-    made[0] = made[0]._replace(note=first)
-    return made
+    place = _place(line.cwd, line.gitBranch, False, bool(line.isApiErrorMessage), "waiting" if ended else "working")
+    if message.usage is not None:
+        used = _usage(line, message, message.usage)
+        place = Note(place.cwd, place.branch, error=place.error, state=place.state, usage=used)
+    ts, meta, model, parent = parse_time(line.timestamp), _meta(line), message.model, line.parentUuid
+    made: list[Fields] = []
+    for block in blocks[:MOST_PARTS]:
+        kind, said, tool, call = _said(block)
+        text = clip(said, kind)
+        made.append(Fields(ts, "assistant", kind, text, meta, tool, model, call, parent, None, None if made else place))
+    return made + _rest(line, blocks)
 
 
-def _said(line: _Line, message: _Message, block: _Block) -> Fields:
-    tool = call = None
+def _said(block: _Block) -> tuple[str, str, str | None, str | None]:
+    """Kind, text, tool and call of what an assistant says."""
     if block.type == "tool_use":
-        kind, tool, call = "tool_call", block.name, block.id
-        said = f"{block.name} {bytes(block.input).decode(errors='replace')}"
-    elif block.type == "thinking":
-        kind, said = "reasoning", block.thinking or ""
-    elif block.text is not None or block.type == "text":
-        kind, said = "message", block.text or ""
-    else:
-        kind, said = "other", f"[{block.type}]"
-    return _fields(line, "assistant", kind, clip(said, kind))._replace(tool=tool, model=message.model, call_id=call)
+        return "tool_call", f"{block.name} {bytes(block.input).decode(errors='replace')}", block.name, block.id
+    if block.type == "thinking":
+        return "reasoning", block.thinking or "", None, None
+    if block.text is not None or block.type == "text":
+        return "message", block.text or "", None, None
+    return "other", f"[{block.type}]", None, None
 
 
 def _user(line: _Line, message: _Message) -> list[Fields]:
     content = message.content
+    spoken = not (line.isMeta or line.isCompactSummary or line.isSidechain)
     if not isinstance(content, list) or not content:
         said = content if isinstance(content, str) else ""
-        turn = not (line.isMeta or line.isCompactSummary or line.isSidechain or said.startswith(_LOCAL))
+        turn = spoken and not said.startswith(_LOCAL)
         place = _place(line.cwd, line.gitBranch, turn, False, "working" if turn else None)
         return [_fields(line, "user", "message", clip(said, "message"), place)]
-    made = [_heard(line, block) for block in content[:MOST_PARTS]]
-    made += _rest(line, content)
-    spoken = not (line.isMeta or line.isCompactSummary or line.isSidechain)
-    turn = spoken and any(block.type == "text" for block in content) and made[0].role == "user"
-    failed = any(block.is_error for block in content)
-    made[0] = made[0]._replace(note=_place(line.cwd, line.gitBranch, turn, failed, "working"))
-    return made
+    heard = [_heard(block) for block in content[:MOST_PARTS]]
+    turn = spoken and heard[0][0] == "user" and any(block.type == "text" for block in content)
+    place = _place(line.cwd, line.gitBranch, turn, any(block.is_error for block in content), "working")
+    ts, meta, parent = parse_time(line.timestamp), _meta(line), line.parentUuid
+    made = [
+        Fields(ts, role, kind, said, meta, None, None, call, parent, None, None if number else place)
+        for number, (role, kind, said, call) in enumerate(heard)
+    ]
+    return made + _rest(line, content)
 
 
-def _heard(line: _Line, block: _Block) -> Fields:
+def _heard(block: _Block) -> tuple[str, str, str, str | None]:
+    """Role, kind, text and call of what an assistant is told."""
     if block.type == "tool_result":
-        said = clip(text(block.content) or block.text or "", "tool output")
-        return _fields(line, "tool", "tool_result", said)._replace(call_id=block.tool_use_id)
+        return "tool", "tool_result", clip(text(block.content) or block.text or "", "tool output"), block.tool_use_id
     if block.source is not None:
         said = payloads.image(block.source.media_type, max(0, len(block.source.data) - 2))
-        return _fields(line, "user", "message", said)
-    return _fields(line, "user", "message", clip(block.text or "", "message"))
+        return "user", "message", said, None
+    return "user", "message", clip(block.text or "", "message"), None
 
 
 def _rest(line: _Line, blocks: list[_Block]) -> list[Fields]:
@@ -204,8 +209,10 @@ def _system(line: _Line, raw: bytes) -> Fields:
     state = {"session_end": "ended", "turn_duration": "waiting"}.get(line.subtype or "")
     note = _place(line.cwd, line.gitBranch, False, failed, state)
     meta = payloads.whole(_about(line) if line.type in _BULKY else record)
-    event = _fields(line, "system", kind, clip(said, "message"), note._replace(title=title) if title else note)
-    return event._replace(meta=meta)
+    if title:
+        note = note._replace(title=title)
+    ts, parent = parse_time(line.timestamp), line.parentUuid
+    return Fields(ts, "system", kind, clip(said, "message"), meta, None, None, None, parent, None, note)
 
 
 def _other(raw: bytes) -> Fields:
@@ -220,12 +227,13 @@ def _about(line: _Line) -> dict[str, str]:
 
 
 def _fields(line: _Line, role: str, kind: str, message: str, note: Note | None = None) -> Fields:
-    meta = f'{{"uuid":"{line.uuid}"}}' if line.uuid is not None and _is_plain(line.uuid) else None
-    return Fields(parse_time(line.timestamp), role, kind, message, meta, parent=line.parentUuid, note=note)
+    ts, meta, parent = parse_time(line.timestamp), _meta(line), line.parentUuid
+    return Fields(ts, role, kind, message, meta, None, None, None, parent, None, note)
 
 
-def _is_plain(word: str) -> bool:
-    return word.replace("-", "").isalnum() and word.isascii()
+def _meta(line: _Line) -> str | None:
+    """The line's own id, which its answers name as their parent."""
+    return f'{{"uuid":"{line.uuid}"}}' if line.uuid is not None and _PLAIN.fullmatch(line.uuid) else None
 
 
 @lru_cache(1024)

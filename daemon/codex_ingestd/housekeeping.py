@@ -25,7 +25,7 @@ _LOOK_SECONDS = 600.0
 # What a step costs besides its bytes, in bytes: many small generations cost time as well.
 _STEP_BYTES = 64 << 10
 _TARGET_BYTES = 256 << 10
-_SPARE_PAGES = 64
+_SPARE_PAGES = 16
 _VACUUM_PAGES = 32
 _META = "SELECT value FROM meta WHERE key = ?"
 

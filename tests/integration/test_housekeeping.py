@@ -83,7 +83,7 @@ def test_many_free_pages_are_given_back(importer: Importer, log_dir: Path, clock
     pages = connection.pragma("page_count")
     connection.execute("DELETE FROM events")
     run(Housekeeping(importer.store, clock, 0), clock, 60)
-    assert connection.pragma("freelist_count") <= 64
+    assert connection.pragma("freelist_count") <= 16
     assert connection.pragma("page_count") < pages / 2
 
 

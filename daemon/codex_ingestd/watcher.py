@@ -224,6 +224,8 @@ class _Watch:
         handle_event, add_callback = inotify.handle_event, inotify.add_callback
 
         def handle(event: Any) -> None:
+            if event.is_modify and self._mark_at_once(event):
+                return
             handle_event(event)
             if event.is_queue_overflow:
                 self._marks.put(EVERYTHING)
@@ -241,6 +243,22 @@ class _Watch:
             return watch
 
         inotify.handle_event, inotify.add_callback = handle, add
+
+    def _mark_at_once(self, event: Any) -> bool:
+        """Mark a file that grew in the thread that read it, which saves a switch of threads on the live path.
+
+        The sentinel goes the whole way: its echo tells that every thread lives.
+        """
+        name = os.fsdecode(event.name)
+        if not name or name == PULSE_NAME:
+            return False
+        for emitter in self._observer.emitters:
+            group: Any = getattr(emitter, "_inotify", None)
+            folder = group._active_callbacks_by_watch.get(event.wd) if group is not None else None
+            if folder is not None:
+                self._marks.put(self._as_watched(os.path.join(os.fsdecode(folder), name)))
+                return True
+        return False
 
     def _on_event(self, event: FileSystemEvent) -> None:
         """Called in watchdog's threads: only marks, since an exception here would kill them."""

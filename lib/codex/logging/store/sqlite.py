@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -374,8 +375,12 @@ def event_row(key: int, event: Event) -> tuple[object, ...]:
 
 def summary_row(generation: int, summary: Summary) -> tuple[object, ...]:
     """The row of a generation's summary."""
-    models = json.dumps(summary.models, ensure_ascii=False)
-    return (generation, *summary[:5], models, *summary[6:])
+    return (generation, *summary[:5], _as_json(summary.models), *summary[6:])
+
+
+@lru_cache(256)
+def _as_json(words: tuple[str, ...]) -> str:
+    return json.dumps(words, ensure_ascii=False)
 
 
 def _segment_rows(key: int, batch: Batch) -> Iterator[tuple[object, ...]]:

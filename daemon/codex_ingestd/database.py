@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import AbstractContextManager, ExitStack, closing, suppress
 from types import TracebackType
 
 import apsw
 
-from codex.logging.store.checkpoint import WAL_BYTES, Checkpointer
+from codex.logging.store.checkpoint import WAL_BYTES, Checkpointer, identity
 from codex.logging.store.sqlite import Store
 from codex_ingestd.instance import Instance
 
@@ -28,7 +27,8 @@ class Database(AbstractContextManager["Database"]):
             self.store.connection.wal_autocheckpoint(0)
             self.store.connection.pragma("journal_size_limit", WAL_BYTES)  # else it keeps its greatest size for ever
             self.store.connection.set_busy_timeout(BUSY_MILLISECONDS)
-            self._identity = _identity(self.path)
+            self._identity = identity(self.path)
+            stack.callback(self._let_go)
             self._checkpointer = stack.enter_context(Checkpointer(self.path))
             self._stack = stack.pop_all()
         return self
@@ -36,8 +36,6 @@ class Database(AbstractContextManager["Database"]):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self.is_replaced():
-            self._let_go()
         self._stack.close()
 
     def relieve(self) -> None:
@@ -46,18 +44,13 @@ class Database(AbstractContextManager["Database"]):
 
     def is_replaced(self) -> bool:
         """Whether the path names another file by now, or none: what is written here would never be found."""
-        return _identity(self.path) != self._identity
+        return identity(self.path) != self._identity
 
     def _let_go(self) -> None:
-        # The file may live on under another name, and needs what its log holds; and a log of the old file that
-        # stays behind under this path would be replayed into the new one.
-        with suppress(apsw.Error):
-            self.store.connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+        """A replaced file may live on under another name, and needs what its log holds.
 
-
-def _identity(path: str) -> tuple[int, int] | None:
-    try:
-        status = os.stat(path)
-    except OSError:
-        return None
-    return status.st_dev, status.st_ino
+        And a log of the old file that stays behind under this path would be replayed into the new one.
+        """
+        if self.is_replaced():
+            with suppress(apsw.Error):
+                self.store.connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)

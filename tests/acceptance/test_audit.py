@@ -13,9 +13,12 @@ import apsw
 import pytest
 
 from codex.logging import append_ndjson, import_all
+from codex.logging.restore import restored
 from codex.logging.store.connection import open_reader
+from codex.logging.store.sqlite import read_streams
 from tests.commands import BIN, ROOT, UNPRIVILEGED, shell, succeed
 from tests.daemon import Daemon, wait_for
+from tests.record import everything
 
 SAMPLES = sorted((ROOT.parent / "shared" / "samples").glob("*/*.jsonl"))
 ODD = b'{"message":"1"}\n\n{"a":2}{"b":2} \r\nno json\n\0\0\n\xff\xfe\n{"message":"7"}'
@@ -161,18 +164,24 @@ def test_raw_gives_each_physical_line(audited: Path) -> None:
 
 
 @pytest.mark.skipif(not SAMPLES, reason="the recorded sessions are not here")
-def test_real_sessions_come_back_byte_for_byte(log_dir: Path, database: Path) -> None:
-    """Each recorded file: restored it is what it was, and deep verify is clean."""
-    for path in SAMPLES:
-        (log_dir / f"{path.parent.name}-{path.stem}.ndjson").write_bytes(path.read_bytes())
+@pytest.mark.parametrize("ending", [".ndjson", ".jsonl"], ids=["as our own", "as their agents'"])
+def test_real_sessions_come_back_byte_for_byte(log_dir: Path, database: Path, ending: str) -> None:
+    """Each recorded file, without its source: restored it is what it was, and a database built anew is the same."""
+    written = {f"{path.parent.name}-{path.stem}{ending}": path.read_bytes() for path in SAMPLES}
+    for name, data in written.items():
+        (log_dir / name).write_bytes(data)
     import_all(log_dir, database)
-    written = {path.stem: path.read_bytes() for path in log_dir.iterdir()}
-    for path in log_dir.iterdir():
-        path.unlink()
-    for session, data in written.items():
-        command = [BIN / "codex-ingestd", "restore", session, "--db", database]
-        assert subprocess.run(command, capture_output=True, check=True).stdout == data
     assert verify(database.parent, "--deep").returncode == 0
+    for name in written:
+        (log_dir / name).unlink()
+    with closing(open_reader(str(database))) as connection:
+        streams = read_streams(connection)
+        assert {stream.key: b"".join(restored(connection, stream.standing)) for stream in streams} == written
+        before = everything(connection)
+    assert verify(database.parent, "--deep").returncode == 0
+    succeed("codex-ingestd rebuild --db session_logs.db", database.parent)
+    with closing(open_reader(str(database))) as connection:
+        assert everything(connection) == before
 
 
 def test_verify_beside_a_daemon_that_goes_on(daemon: Daemon, log_dir: Path) -> None:

@@ -188,8 +188,9 @@ def test_a_checkpoint_that_failed_is_tried_again(
     environment.setattr(checkpoint, "EVERY_SECONDS", 0.01)
     database = small_disk / "rows.db"
     with logged(database, log_dir), ExitStack() as stack:
+        checkpointer = Checkpointer(str(database))
         with trouble(database):
-            stack.enter_context(Checkpointer(str(database)))
+            stack.enter_context(checkpointer)
             began = time.monotonic()
             wait_for(lambda: time.monotonic() - began > 0.3, what="some tries")
             assert not database.exists() or database.stat().st_size < 100_000

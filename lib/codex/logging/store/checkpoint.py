@@ -25,12 +25,16 @@ class Checkpointer(AbstractContextManager["Checkpointer"]):
 
     def __init__(self, path: str) -> None:
         self._path = path
+        self._file = identity(path)
+        self._connection: apsw.Connection | None = None
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="checkpoint", daemon=True)
         self._done: _State = (0, 0)
         self._relief_at = 0.0
 
     def __enter__(self) -> Checkpointer:
+        with suppress(apsw.Error):  # the thread tries again
+            self._connection = self._open()
         self._thread.start()
         return self
 
@@ -56,19 +60,26 @@ class Checkpointer(AbstractContextManager["Checkpointer"]):
             self._relief_at = now + (now - began) * _REST
 
     def _run(self) -> None:
-        connection: apsw.Connection | None = None
         former, wait = (0, 0), EVERY_SECONDS
         while not self._stop.wait(wait):
             state, wait = self._state(), EVERY_SECONDS
             if state != self._done and (state == former or state[0] > WAL_BYTES):
                 try:
-                    connection = connection or _open(self._path)
-                    self._checkpoint(connection, state)
+                    self._connection = self._connection or self._open()
+                    self._checkpoint(self._connection, state)
                 except apsw.Error:
                     wait = _RETRY_SECONDS
             former = state
-        if connection is not None:
+        if self._connection is not None:
+            self._connection.close()
+
+    def _open(self) -> apsw.Connection:
+        connection = apsw.Connection(self._path, flags=apsw.SQLITE_OPEN_READWRITE)
+        if identity(self._path) != self._file:  # the log beside it is another file's, and must not be brought into it
             connection.close()
+            raise apsw.CantOpenError(f"{self._path} is another file by now")
+        connection.pragma("schema_version")  # a connection that hasn't read yet doesn't know of any log
+        return connection
 
     def _checkpoint(self, connection: apsw.Connection, state: _State) -> None:
         """Bring what no reader holds up from the log into the file; `state` is the log's before."""
@@ -93,7 +104,10 @@ class Checkpointer(AbstractContextManager["Checkpointer"]):
         return status.st_size, status.st_mtime_ns
 
 
-def _open(path: str) -> apsw.Connection:
-    connection = apsw.Connection(path, flags=apsw.SQLITE_OPEN_READWRITE)
-    connection.pragma("schema_version")  # a connection that hasn't read yet doesn't know of any log
-    return connection
+def identity(path: str) -> tuple[int, int] | None:
+    """Device and inode; None where there is no file."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino

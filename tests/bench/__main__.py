@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,8 +17,9 @@ from tests.bench import backfill as backfill_run
 from tests.bench import idle as idle_daemon
 from tests.bench import live as live_path
 from tests.bench import verify as verify_run
-from tests.bench.corpus import SHAPES
-from tests.bench.figures import Report
+from tests.bench.corpus import MIB, SHAPES, Corpus, copy_corpus, make_corpus
+from tests.bench.figures import Report, draw, save
+from tests.bench.peers import PeerError
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -27,6 +29,14 @@ _against = click.option(
     metavar="CHECKOUT",
     type=click.Path(exists=True, file_okay=False, resolve_path=True),
     help="Also measure the code of this other checkout.",
+)
+_peers = click.option(
+    "--peers", is_flag=True, help="Also measure other programs; where missing, they are put into the user's cache."
+)
+
+
+_plots = click.option(
+    "--plots", metavar="DIR", type=click.Path(file_okay=False), help="Also draw PNGs, into this folder."
 )
 
 
@@ -47,11 +57,20 @@ def _folder(parent: str | None) -> Iterator[Path]:
         yield Path(name)
 
 
-def _finish(report: Report, output: str | None) -> None:
-    report.show()
+def _finish(reports: list[Report], output: str | None, plots: str | None = None) -> None:
+    for report in reports:
+        report.show()
     if output is not None:
         options = {name: value for name, value in click.get_current_context().params.items() if name != "output"}
-        report.save(output, options)
+        plain = [report.plain() for report in reports]
+        save(output, plain[0] if len(plain) == 1 else {"reports": plain}, options)
+    if plots is not None:
+        try:
+            drawn = draw(plots, [plot for report in reports for plot in report.plots])
+        except PeerError as error:
+            drawn = [f"no plots: {error}"]
+        for line in drawn:
+            click.echo(line)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
@@ -96,7 +115,7 @@ def live(
         report = live_path.measure(
             folder, work, seconds=seconds, block=min(block, seconds), files=files, against=against, poll=poll
         )
-    _finish(report, output)
+    _finish([report], output)
 
 
 @command.command(epilog="\b\nExamples:\n  python -m tests.bench append\n  python -m tests.bench append --rate 1000")
@@ -107,28 +126,55 @@ def append(count: int, rate: float, parent: str | None, output: str | None) -> N
     """An agent's append while a daemon ingests the same file, beside raw system calls."""
     with _folder(parent) as folder:
         report = append_call.measure(folder, count=count, rate=rate)
-    _finish(report, output)
+    _finish([report], output)
 
 
 @command.command(
     epilog="\b\nExamples:\n  python -m tests.bench backfill"
     "\n  python -m tests.bench backfill --shape transcript --size 500 --rounds 3"
+    "\n  python -m tests.bench backfill --size 10 --size 100 --peers --plots plots"
+    "\n  python -m tests.bench backfill --corpus ~/.claude/projects"
 )
-@click.option("--shape", type=click.Choice(list(SHAPES)), default="native", help="How long the lines are.")
-@click.option("--size", type=click.FloatRange(min=0, min_open=True), default=50, help="MiB of source.")
+@click.option("--shape", type=click.Choice(list(SHAPES)), default="native", help="Of which format the lines are.")
+@click.option(
+    "--size",
+    "sizes",
+    type=click.FloatRange(min=0, min_open=True),
+    multiple=True,
+    default=[50],
+    help="MiB of source; may be given several times.",
+)
 @click.option("--sessions", type=click.IntRange(min=1), default=20, help="Files that they lie in.")
 @click.option("--rounds", type=click.IntRange(min=1), default=5, help="Runs of each.")
+@click.option(
+    "--corpus",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Copies of the session files below this folder, instead of made ones.",
+)
 @_against
+@_peers
+@_plots
 @_common
 def backfill(
-    shape: str, size: float, sessions: int, rounds: int, against: str | None, parent: str | None, output: str | None
+    shape: str,
+    sizes: tuple[float, ...],
+    sessions: int,
+    rounds: int,
+    corpus: Path | None,
+    against: str | None,
+    peers: bool,
+    plots: str | None,
+    parent: str | None,
+    output: str | None,
 ) -> None:
     """Whole files into a new database, beside sqlite3's .import and a short script."""
+    sources: list[Callable[[Path], Corpus]] = [partial(copy_corpus, real=corpus)] if corpus else []
+    name = "real files" if corpus else shape
+    if not sources:
+        sources = [partial(make_corpus, shape=shape, size=round(size * MIB), sessions=sessions) for size in sizes]
     with _folder(parent) as folder:
-        report = backfill_run.measure(
-            folder, shape=shape, megabytes=size, sessions=sessions, rounds=rounds, against=against
-        )
-    _finish(report, output)
+        report = backfill_run.measure(folder, sources, name=name, rounds=rounds, against=against, peers=peers)
+    _finish([report], output, plots)
 
 
 @command.command(epilog="\b\nExamples:\n  python -m tests.bench idle\n  python -m tests.bench idle --files 1000")
@@ -140,13 +186,13 @@ def idle(files: int, seconds: float, against: str | None, parent: str | None, ou
     """A daemon with nothing to do: share of a core, memory, and time from its start to its first row."""
     with _folder(parent) as folder:
         report = idle_daemon.measure(folder, files=files, seconds=seconds, against=against)
-    _finish(report, output)
+    _finish([report], output)
 
 
 @command.command(
     epilog="\b\nExamples:\n  python -m tests.bench verify\n  python -m tests.bench verify --shape transcript --size 500"
 )
-@click.option("--shape", type=click.Choice(list(SHAPES)), default="native", help="How long the lines are.")
+@click.option("--shape", type=click.Choice(list(SHAPES)), default="native", help="Of which format the lines are.")
 @click.option("--size", type=click.FloatRange(min=0, min_open=True), default=200, help="MiB of source.")
 @click.option("--sessions", type=click.IntRange(min=1), default=20, help="Files that they lie in.")
 @click.option("--rounds", type=click.IntRange(min=1), default=5, help="Runs of each.")
@@ -155,7 +201,7 @@ def verify(shape: str, size: float, sessions: int, rounds: int, parent: str | No
     """Checking a whole record, beside one hash over the same files."""
     with _folder(parent) as folder:
         report = verify_run.measure(folder, shape=shape, megabytes=size, sessions=sessions, rounds=rounds)
-    _finish(report, output)
+    _finish([report], output)
 
 
 def main(arguments: list[str] | None = None) -> int:

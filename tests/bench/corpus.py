@@ -1,40 +1,92 @@
-"""Session files to measure with: made anew each time, and the same each time."""
+"""Session files to measure with: made anew each time, and the same each time; or copies of real ones."""
 
 from __future__ import annotations
 
 import json
+import os
 import random
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
+from tests.bench.transcript import transcript_records
+
+MIB = 1 << 20
+SUFFIXES = (".ndjson", ".jsonl")
 _POOL_BYTES = 8 << 20
-_LONGEST = 961_000
 
 
-def native_length(rng: random.Random) -> int:
-    """Bytes of a line as our own writer makes them: 500 in the mean."""
-    return rng.randint(250, 750)
+class Shape(NamedTuple):
+    """One kind of session file: what its name ends in, and its records, without end."""
+
+    suffix: str
+    records: Callable[[random.Random, str], Iterator[dict[str, object]]]
 
 
-def transcript_length(rng: random.Random) -> int:
-    """Bytes of a line as in real transcripts: half of them over 1 KB, one in a hundred over 51 KB, at most 961 KB."""
-    return min(_LONGEST, max(200, round(rng.lognormvariate(6.957, 1.67))))
+class Corpus(NamedTuple):
+    """Session files: the folder that they are in, their lines without blank ones, their bytes, how many they are."""
+
+    folder: Path
+    lines: int
+    size: int
+    files: int
 
 
-SHAPES: dict[str, Callable[[random.Random], int]] = {"native": native_length, "transcript": transcript_length}
+def native_records(rng: random.Random, text: str) -> Iterator[dict[str, object]]:
+    """Records as our own writer makes them: lines of 500 bytes in the mean."""
+    number = 0
+    while True:
+        number += 1
+        length = rng.randint(250, 750) - 140
+        start = rng.randrange(len(text) - length)
+        yield {
+            "ts": f"2026-01-31T{number // 3600 % 24:02}:{number // 60 % 60:02}:{number % 60:02}.000Z",
+            "type": "message",
+            "session_id": "session",
+            "role": ("user", "assistant", "tool")[number % 3],
+            "message": text[start : start + length],
+            "call": number,
+        }
 
 
-def make_corpus(folder: Path, shape: str, size: int, sessions: int) -> int:
-    """Write about `size` bytes of native records in that many session files; the count of lines."""
+SHAPES = {"native": Shape(".ndjson", native_records), "transcript": Shape(".jsonl", transcript_records)}
+
+
+def make_corpus(folder: Path, shape: str, size: int, sessions: int) -> Corpus:
+    """Write about `size` bytes of that shape's lines in that many session files."""
     rng = random.Random(shape)
     text = _text(rng)
     lines = 0
-    for number in range(sessions):
-        with open(folder / f"session-{number:05}.ndjson", "wb") as file:
-            while file.tell() < size / sessions:
+    for _ in range(sessions):
+        name = uuid.UUID(int=rng.getrandbits(128), version=4)
+        with open(folder / f"{name}{SHAPES[shape].suffix}", "wb") as file:
+            for record in SHAPES[shape].records(rng, text):
                 lines += 1
-                file.write(_line(rng, text, lines, SHAPES[shape](rng)))
-    return lines
+                file.write(encode(record))
+                if file.tell() >= size / sessions:
+                    break
+    return _corpus(folder, lines)
+
+
+def copy_corpus(folder: Path, real: Path) -> Corpus:
+    """Copy every session file below `real`, each to the same place below `folder`, without a begun last line."""
+    lines = 0
+    for path in session_files(real):
+        copy = folder / path.relative_to(real)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        with open(path, "rb") as source, open(copy, "wb") as target:
+            for line in source:
+                if line.endswith(b"\n"):
+                    target.write(line)
+                    lines += bool(line.strip())
+    return _corpus(folder, lines)
+
+
+def session_files(folder: Path) -> list[Path]:
+    """Every session file below the folder, by name."""
+    found = (Path(parent, name) for parent, _, names in os.walk(folder) for name in names)
+    return sorted(path for path in found if path.suffix in SUFFIXES)
 
 
 def make_sessions(folder: Path, count: int) -> None:
@@ -44,22 +96,14 @@ def make_sessions(folder: Path, count: int) -> None:
         path.write_bytes(b'{"ts":"2026-01-31T09:00:00Z","role":"user","message":"hello"}\n')
 
 
-def _line(rng: random.Random, text: str, number: int, length: int) -> bytes:
-    start = rng.randrange(len(text) - length)
-    record: dict[str, object] = {
-        "ts": f"2026-01-31T{number // 3600 % 24:02}:{number // 60 % 60:02}:{number % 60:02}.000Z",
-        "type": "message",
-        "session_id": "session",
-        "role": ("user", "assistant", "tool")[number % 3],
-        "message": text[start : start + max(20, length - 140)],
-        "call": number,
-    }
-    return encode(record)
-
-
 def encode(record: dict[str, object]) -> bytes:
     """One line of compact JSON. Not the product's: a measurement must also run beside another checkout's code."""
     return json.dumps(record, separators=(",", ":"), ensure_ascii=False).encode() + b"\n"
+
+
+def _corpus(folder: Path, lines: int) -> Corpus:
+    files = session_files(folder)
+    return Corpus(folder, lines, sum(path.stat().st_size for path in files), len(files))
 
 
 def _text(rng: random.Random) -> str:

@@ -7,6 +7,7 @@ import math
 import os
 import platform
 import statistics
+import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +17,19 @@ import apsw
 from rich.console import Console
 from rich.table import Table
 
+from tests.bench.peers import python_with
+
+
+class Plot(NamedTuple):
+    """One picture: points (x, y) for each contender. `name` is its file's; `log` has the axes that are logarithmic."""
+
+    name: str
+    title: str
+    x: str
+    y: str
+    series: dict[str, list[tuple[float, float]]]
+    log: str = ""
+
 
 class Report(NamedTuple):
     """One table: a row per contender, the same keys in each; `notes` says what a reader must know."""
@@ -23,6 +37,7 @@ class Report(NamedTuple):
     title: str
     rows: list[dict[str, object]]
     notes: list[str]
+    plots: Sequence[Plot] = ()
 
     def show(self) -> None:
         """Print the table to standard output."""
@@ -36,10 +51,29 @@ class Report(NamedTuple):
         for note in self.notes:
             console.print(f"- {note}")
 
-    def save(self, path: str, options: dict[str, object]) -> None:
-        """Write it as one JSON object, with the options and the machine that it was measured with."""
-        answer = {**self._asdict(), "options": options, "machine": _machine()}
-        Path(path).write_text(json.dumps(answer, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    def plain(self) -> dict[str, object]:
+        """It as JSON has it."""
+        return {**self._asdict(), "plots": [plot._asdict() for plot in self.plots]}
+
+
+def save(path: str, result: dict[str, object], options: dict[str, object]) -> None:
+    """Write a result as one JSON object, with the options and the machine that it was measured with."""
+    answer = {**result, "options": options, "machine": _machine()}
+    Path(path).write_text(json.dumps(answer, indent=1, ensure_ascii=False, default=str) + "\n", encoding="utf-8")
+
+
+def draw(folder: str, plots: Sequence[Plot]) -> list[str]:
+    """Make a PNG of each plot in the folder; a line on each. Raises PeerError without matplotlib."""
+    python = python_with("matplotlib", "matplotlib")
+    given = json.dumps([plot._asdict() for plot in plots])
+    done = subprocess.run(
+        [python, str(Path(__file__).with_name("draw.py")), folder],
+        input=given,
+        text=True,
+        stdout=subprocess.PIPE,
+        check=True,
+    )
+    return done.stdout.splitlines()
 
 
 class Spread(NamedTuple):

@@ -11,6 +11,10 @@ from typing import Any
 
 import pytest
 
+from codex.logging.ingest.formats import claude
+from tests.bench.corpus import make_corpus, session_files
+from tests.bench.figures import spread
+
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
 
@@ -43,8 +47,38 @@ def test_append_times_each_call(tmp_path: Path) -> None:
 @pytest.mark.parametrize("shape", ["native", "transcript"])
 def test_backfill_compares_whole_imports(tmp_path: Path, shape: str) -> None:
     """Each contender's database holds every line, or the measurement fails."""
-    rows = measure(tmp_path, f"backfill --size 1 --sessions 2 --rounds 1 --shape {shape}")
-    assert len(rows) == 3
+    rows = measure(tmp_path, f"backfill --size 0.2 --size 0.4 --sessions 2 --rounds 1 --shape {shape}")
+    assert len(rows) == 3 * 2
+
+
+@pytest.mark.skipif(shutil.which("sqlite3") is None, reason="needs the sqlite3 command")
+def test_backfill_takes_real_files_of_both_names_from_any_folder_but_no_begun_line(tmp_path: Path) -> None:
+    """What is in folders below counts, blank lines and a torn tail don't, and the files stay as they are."""
+    real = tmp_path / "real"
+    (real / "project").mkdir(parents=True)
+    native, claude = real / "a.ndjson", real / "project" / "b.jsonl"
+    native.write_bytes(b'{"message":"one"}\n\n{"message":"two"}\n')
+    claude.write_bytes(b'{"type":"summary","summary":"three","sessionId":"s"}\n{"type":"us')
+    before = native.read_bytes(), claude.read_bytes()
+    assert len(measure(tmp_path, f"backfill --rounds 1 --corpus {real}")) == 3
+    assert "3 lines in 2 files" in (tmp_path / "report.json").read_text()
+    assert (native.read_bytes(), claude.read_bytes()) == before
+
+
+def test_transcripts_are_as_long_and_of_the_kinds_that_real_ones_are(tmp_path: Path) -> None:
+    """The product decodes them as Claude Code's; half their lines are over 1 KB, one in a hundred over 51 KB."""
+    make_corpus(tmp_path, "transcript", 20 << 20, 1)
+    (path,) = session_files(tmp_path)
+    lines = path.read_bytes().splitlines()
+    assert claude.claims(lines[0], str(path))
+    lengths = spread(list(map(len, lines)))
+    assert 900 < lengths.p50 < 1200
+    assert 35_000 < lengths.p99 < 70_000
+    assert lengths.most < 1_100_000
+    events = [event for line in lines for event in claude.decode(line)]
+    kinds = {event.kind for event in events}
+    assert kinds == {"message", "reasoning", "tool_call", "tool_result", "other"}
+    assert any(event.note is not None and event.note.usage is not None for event in events)
 
 
 @linux_only

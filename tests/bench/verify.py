@@ -11,10 +11,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from codex.logging import import_all
-from tests.bench.corpus import make_corpus
+from tests.bench.corpus import MIB, make_corpus
 from tests.bench.figures import Report, load, paired, spread
 
-_MIB = 1 << 20
 _HASH = """\
 import hashlib, sys
 for path in sys.argv[1:]:
@@ -28,11 +27,10 @@ def measure(folder: Path, *, shape: str, megabytes: float, sessions: int, rounds
     before = load()
     source, database, alone = folder / "sessions", folder / "logs.db", folder / "alone.db"
     source.mkdir()
-    lines = make_corpus(source, shape, round(megabytes * _MIB), sessions)
+    corpus = make_corpus(source, shape, round(megabytes * MIB), sessions)
     import_all(source, database)
     _without_sources(source, database, alone)
     files = sorted(map(str, source.iterdir()))
-    size = sum(path.stat().st_size for path in source.iterdir())
     ways = {
         "blake2b of each file, in Python": lambda: _hash(files),
         "verify": lambda: _verify(database),
@@ -47,10 +45,10 @@ def measure(folder: Path, *, shape: str, megabytes: float, sessions: int, rounds
     rows = [
         {
             "by": name,
-            "MB/s": size / spread(seconds).p50 / 1e6,
+            "MB/s": corpus.size / spread(seconds).p50 / 1e6,
             "seconds": spread(seconds).p50,
             "time / hash": paired(seconds, reference),
-            "lines/s": round(lines / spread(seconds).p50),
+            "lines/s": round(corpus.lines / spread(seconds).p50),
         }
         for name, seconds in runs.items()
     ]
@@ -58,7 +56,8 @@ def measure(folder: Path, *, shape: str, megabytes: float, sessions: int, rounds
         f"time / hash: median over {rounds} interleaved rounds; one core, files and database in the page cache",
         f"before: {before}; after: {load()}",
     ]
-    return Report(f"verify, {shape}: {lines} lines, {size / _MIB:.0f} MiB in {sessions} files", rows, notes)
+    title = f"verify, {shape}: {corpus.lines} lines, {corpus.size / MIB:.0f} MiB in {corpus.files} files"
+    return Report(title, rows, notes)
 
 
 def _without_sources(source: Path, database: Path, alone: Path) -> None:

@@ -20,6 +20,7 @@ from tests.bench import verify as verify_run
 from tests.bench.corpus import MIB, SHAPES, Corpus, copy_corpus, make_corpus
 from tests.bench.figures import Report, draw, save
 from tests.bench.peers import PeerError
+from tests.bench.writers import RECORDS, WRITERS, Load
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -83,6 +84,7 @@ def command() -> None:
     "\n  python -m tests.bench live --writers 20 --rate 100 --json live.json"
     "\n  python -m tests.bench live --files 10 --files 10000 --seconds 60"
     "\n  python -m tests.bench live --against ../other-checkout"
+    "\n  python -m tests.bench live --peers --plots plots"
 )
 @click.option("--writers", type=click.IntRange(min=1), default=4, help="Processes that append, each to its own file.")
 @click.option("--rate", type=click.FloatRange(min=0, min_open=True), default=50, help="Lines a second of each.")
@@ -92,9 +94,13 @@ def command() -> None:
     "--files", type=click.IntRange(min=0), multiple=True, default=[0], help="Other session files; a daemon each."
 )
 @_against
-@click.option("--by", type=click.Choice(list(live_path.WRITERS)), default="append_ndjson", help="How to append.")
-@click.option("--format", "form", type=click.Choice(list(live_path.RECORDS)), default="native", help="Of the lines.")
-@click.option("--poll", type=click.FloatRange(min=0), default=0.0001, help="Seconds between a probe's looks.")
+@click.option("--by", type=click.Choice(list(WRITERS)), default="append_ndjson", help="How to append.")
+@click.option("--format", "form", type=click.Choice(list(RECORDS)), default="native", help="Of the lines.")
+@click.option(
+    "--poll", type=click.FloatRange(min=0), default=live_path.POLL_SECONDS, help="Seconds between a probe's looks."
+)
+@_peers
+@_plots
 @_common
 def live(
     writers: int,
@@ -106,16 +112,18 @@ def live(
     by: str,
     form: str,
     poll: float,
+    peers: bool,
+    plots: str | None,
     parent: str | None,
     output: str | None,
 ) -> None:
     """Append -> committed row that another process sees, beside a bare inotify + commit loop."""
     with _folder(parent) as folder:
-        work = live_path.Load(writers, rate, by, form)
+        work = Load(writers, rate, by, form)
         report = live_path.measure(
-            folder, work, seconds=seconds, block=min(block, seconds), files=files, against=against, poll=poll
+            folder, work, seconds=seconds, block=block, files=files, against=against, poll=poll, peers=peers
         )
-    _finish([report], output)
+    _finish([report], output, plots)
 
 
 @command.command(epilog="\b\nExamples:\n  python -m tests.bench append\n  python -m tests.bench append --rate 1000")

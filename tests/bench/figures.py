@@ -99,6 +99,26 @@ def paired(mine: Sequence[float], theirs: Sequence[float]) -> float:
     return statistics.median(ratios) if ratios else math.nan
 
 
+def tail(sample: Sequence[float]) -> list[tuple[float, float]]:
+    """Points (value, share of the sample that is more), close together where few are more."""
+    ranked = sorted(sample, reverse=True)
+    points = []
+    above = float(len(ranked))
+    while above >= 1:
+        points.append((ranked[int(above) - 1], int(above) / len(ranked)))
+        above = min(above - 1, above * 0.97)
+    return points
+
+
+def worst(points: Sequence[tuple[float, float]], width: float) -> list[tuple[float, float]]:
+    """The largest y of each stretch of x that is that wide, at its middle."""
+    most: dict[int, float] = {}
+    for x, y in points:
+        number = int(x / width)
+        most[number] = max(y, most.get(number, y))
+    return [((number + 0.5) * width, most[number]) for number in sorted(most)]
+
+
 def load() -> str:
     """How busy the machine is, as a note."""
     return f"load average {os.getloadavg()[0]:.2f} on {os.cpu_count()} cores"

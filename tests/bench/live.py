@@ -7,39 +7,32 @@ blocks; a probe per side watches for each line and subtracts the time that the l
 from __future__ import annotations
 
 import multiprocessing
-import os
 import random
-import re
 import resource
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import ExitStack, closing, contextmanager
-from functools import partial
+from contextlib import ExitStack, contextmanager
 from multiprocessing.synchronize import Event
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
-from codex.logging import append_ndjson
-from codex.logging.store.connection import open_reader, scalar
-from codex.logging.writer import Appender
 from tests.bench import floor
 from tests.bench.corpus import encode, make_sessions
-from tests.bench.figures import Report, load, of_checkout, paired, spread
+from tests.bench.figures import Plot, Report, load, of_checkout, paired, spread, tail, worst
+from tests.bench.loggers import LOGGERS, running
+from tests.bench.peers import PeerError
+from tests.bench.probes import DaemonProbe, LinesProbe, Probe, TextProbe
+from tests.bench.writers import RECORDS, WRITERS, Load
 from tests.daemon import Daemon, wait_for
 
-Call = Callable[[dict[str, object]], object]
-WRITERS: dict[str, Callable[[Path], Call]] = {
-    "append_ndjson": lambda path: partial(append_ndjson, path),
-    "appender": lambda path: Appender(path).append,
-    "write": lambda path: _raw_writer(path),
-}
+POLL_SECONDS = 0.0001
+_FLOOR = "inotify + commit"
+_BUCKETS = 100
 _PROCESS_SECONDS = 0.4
 _GAP_SECONDS = 0.3
 _LATE_SECONDS = 3.0
-_PADDING = "the quick brown fox jumps over the lazy dog " * 8
-_SENT = re.compile(rb'"(?:message|text)":"(\d+) ')
 _spawn = multiprocessing.get_context("spawn")
 
 
@@ -51,135 +44,74 @@ class Block(NamedTuple):
     end: int
 
 
-class Load(NamedTuple):
-    """What the writers do: so many, so many lines a second each, by which call of WRITERS, of which format."""
-
-    writers: int
-    rate: float
-    call: str
-    form: str
-
-
 class Side(NamedTuple):
     """One contender: its folder, and how a probe in another process is made."""
 
     name: str
     folder: Path
-    probe: Callable[[Path], Probe]
+    probe: type[Probe]
     output: Path
 
 
-class Probe(Protocol):
-    """Watches one side's output."""
+class Line(NamedTuple):
+    """One line that became visible: seconds from its block's begin to its append, and from there ms until then."""
 
-    def fresh(self) -> list[int]:
-        """The times that the lines carry which became visible since the last call."""
-        ...
-
-
-class DaemonProbe:
-    """Reads the daemon's rows, generation by generation."""
-
-    def __init__(self, database: Path) -> None:
-        self._connection = open_reader(str(database))
-        self._version = -1
-        self._last: dict[int, int] = {}
-
-    def fresh(self) -> list[int]:
-        """As Probe."""
-        execute = self._connection.execute
-        version = scalar(self._connection, "PRAGMA data_version")
-        if version == self._version:
-            return []
-        self._version = version
-        if not self._last:
-            own = "SELECT g.id FROM generations AS g JOIN streams AS s ON s.id = g.stream WHERE s.path LIKE 'writer-%'"
-            self._last = {number: (number + 1 << 40) - 1 for (number,) in execute(own)}
-            for number, end in self._last.items():
-                query = "SELECT max(id) FROM events WHERE id BETWEEN ? AND ?"
-                self._last[number] = scalar(self._connection, query, (number << 40, end))
-            return []
-        sent = []
-        for number, last in self._last.items():
-            query = "SELECT id, message FROM events WHERE id > ? AND id < ?"
-            for row, message in execute(query, (last, number + 1 << 40)):
-                sent.append(int(message.partition(" ")[0]))
-                self._last[number] = row
-        return sent
-
-
-class FloorProbe:
-    """Reads the rows of `floor.commit_lines`."""
-
-    def __init__(self, database: Path) -> None:
-        self._connection = open_reader(str(database))
-        self._version = -1
-        self._last = scalar(self._connection, "SELECT max(id) FROM rows")
-
-    def fresh(self) -> list[int]:
-        """As Probe."""
-        execute = self._connection.execute
-        version = scalar(self._connection, "PRAGMA data_version")
-        if version == self._version:
-            return []
-        self._version = version
-        sent = []
-        for row, line in execute("SELECT id, CAST(line AS BLOB) FROM rows WHERE id > ?", (self._last,)):
-            sent.append(_sent(line))
-            self._last = row
-        return sent
-
-
-class TextProbe:
-    """Reads the text file of `floor.copy_lines`."""
-
-    def __init__(self, text: Path) -> None:
-        self._descriptor = os.open(text, os.O_RDONLY)
-        os.lseek(self._descriptor, 0, os.SEEK_END)
-        self._begun = b""
-
-    def fresh(self) -> list[int]:
-        """As Probe."""
-        *lines, self._begun = (self._begun + os.read(self._descriptor, 1 << 20)).split(b"\n")
-        return [_sent(line) for line in lines]
+    sent: float
+    late: float
 
 
 class Seen(NamedTuple):
-    """What a probe saw: per block the latencies in ms, and the share of a core that looking took."""
+    """What a probe saw: the lines of each block, and the share of a core that looking took."""
 
-    blocks: list[list[float]]
+    blocks: list[list[Line]]
     share: float
+
+    def latencies(self) -> list[list[float]]:
+        """Of each block, in ms."""
+        return [[line.late for line in block] for block in self.blocks]
 
 
 def measure(
-    folder: Path, work: Load, *, seconds: float, block: float, files: Sequence[int], against: str | None, poll: float
+    folder: Path,
+    work: Load,
+    *,
+    seconds: float,
+    block: float,
+    files: Sequence[int],
+    against: str | None = None,
+    poll: float = POLL_SECONDS,
+    peers: bool = False,
 ) -> Report:
     """Run the daemons (one for each count in `files`, and with `against` another checkout's) beside the floor."""
     before = load()
+    block = min(block, seconds)
     with ExitStack() as stack:
         sides = [stack.enter_context(_daemon(folder / f"files-{count}", count)) for count in files]
         if against is not None:
             sides.append(stack.enter_context(_daemon(folder / "against", files[0], against)))
         if sys.platform == "linux":
-            sides.append(stack.enter_context(_floor(folder / "floor", "inotify + commit", floor.commit_lines)))
+            sides.append(stack.enter_context(_floor(folder / "floor", _FLOOR, floor.commit_lines)))
             sides.append(stack.enter_context(_floor(folder / "copy", "inotify + text copy", floor.copy_lines)))
-        _greet(sides, work)
+        for side in sides:
+            _greet(side, work)
+        notes = _add_peers(sides, folder, work, stack) if peers else []
         seen = _run(sides, work, _blocks(len(sides), work.writers, seconds, block), poll)
-    return _report(sides, seen, work, block, before)
+    return _report(sides, seen, work, block, [*notes, f"before: {before}; after: {load()}"])
 
 
-def _report(sides: list[Side], seen: list[Seen], work: Load, block: float, before: str) -> Report:
-    base = next((number for number, side in enumerate(sides) if side.probe is FloorProbe), 0)
+def _report(sides: list[Side], seen: list[Seen], work: Load, block: float, notes: list[str]) -> Report:
+    floor_number = next((number for number, side in enumerate(sides) if side.name == _FLOOR), 0)
+    floors = list(map(spread, seen[floor_number].latencies()))
     rows = []
     for side, mine in zip(sides, seen, strict=True):
-        every = spread([latency for latencies in mine.blocks for latency in latencies])
-        pairs = [paired([spread(b)[k] for b in mine.blocks], [spread(b)[k] for b in seen[base].blocks]) for k in (0, 2)]
+        every = spread(list(chain.from_iterable(mine.latencies())))
+        spreads = list(map(spread, mine.latencies()))
         expected = round(work.rate * block) * work.writers * len(mine.blocks)
         rows.append(
             {
                 "side": side.name,
-                "p50 / floor": pairs[0],
-                "p99 / floor": pairs[1],
+                "p50 / floor": paired([own.p50 for own in spreads], [base.p50 for base in floors]),
+                "p99 / floor": paired([own.p99 for own in spreads], [base.p99 for base in floors]),
                 "p50 ms": every.p50,
                 "p90 ms": every.p90,
                 "p99 ms": every.p99,
@@ -191,10 +123,26 @@ def _report(sides: list[Side], seen: list[Seen], work: Load, block: float, befor
         )
     title = f"append -> visible row: {work.writers} writers x {work.rate:g} lines/s, {work.form}, by {work.call}"
     notes = [
-        f"ratios: median over {len(seen[0].blocks)} interleaved pairs of {block:g} s; the milliseconds: all lines",
-        f"before: {before}; after: {load()}",
+        f"ratios: median over {len(floors)} interleaved pairs of {block:g} s; the milliseconds: all lines",
+        *notes,
     ]
-    return Report(title, rows, notes)
+    return Report(title, rows, notes, _plots(sides, seen, work, block))
+
+
+def _plots(sides: list[Side], seen: list[Seen], work: Load, block: float) -> list[Plot]:
+    about = f"{work.writers} writers × {work.rate:g} lines/s"
+    name = f"live-{work.writers}x{work.rate:g}"
+    width = block * len(seen[0].blocks) / _BUCKETS
+    slower: dict[str, list[tuple[float, float]]] = {}
+    over: dict[str, list[tuple[float, float]]] = {}
+    for side, mine in zip(sides, seen, strict=True):
+        slower[side.name] = tail(list(chain.from_iterable(mine.latencies())))
+        lines = [(number * block + line.sent, line.late) for number, lines in enumerate(mine.blocks) for line in lines]
+        over[side.name] = worst(lines, width)
+    y = "share of lines that took longer"
+    shares = Plot(f"{name}-latency", f"Append → visible to another process, {about}", "ms", y, slower, log="xy")
+    x = "seconds of writing to that side"
+    return [shares, Plot(f"{name}-lag", f"Worst lag in each {width:.2g} s, {about}", x, "ms", over, log="y")]
 
 
 @contextmanager
@@ -225,20 +173,39 @@ def _floor(folder: Path, name: str, loop: Callable[[Path, Path, Event], None]) -
     process.start()
     try:
         assert ready.wait(20), f"{name} didn't start"
-        yield Side(name, sessions, FloorProbe if loop is floor.commit_lines else TextProbe, output)
+        yield Side(name, sessions, LinesProbe if loop is floor.commit_lines else TextProbe, output)
     finally:
         process.kill()
         process.join()
 
 
-def _greet(sides: list[Side], work: Load) -> None:
-    """Let every side see each writer's file once, so that a block measures appends to known files."""
-    for side in sides:
-        for number in range(work.writers):
-            with open(_path(side.folder, number, work), "ab", buffering=0) as file:
-                file.write(encode(RECORDS[work.form]()))
-        if side.probe is DaemonProbe:
-            wait_for(partial(_knows, side.output, work.writers), what="the writers' first rows")
+def _add_peers(sides: list[Side], folder: Path, work: Load, stack: ExitStack) -> list[str]:
+    """Bring in the log daemons; a word on each that can't be had, or doesn't see its files."""
+    notes = []
+    for number, logger in enumerate(LOGGERS):
+        with ExitStack() as own:
+            home = folder / f"logger-{number}"
+            try:
+                said = own.enter_context(running(logger, home))
+                side = Side(logger.name, home / "sessions", logger.probe, home / "output")
+                _greet(side, work)
+            except PeerError as error:
+                notes.append(f"left out: {error}")
+            except AssertionError as error:
+                last = said.read_text("utf-8", "replace").strip().splitlines()[-1:]
+                notes.append(f"left out: {logger.name}: {error}; {' '.join(last)}")
+            else:
+                sides.append(side)
+                stack.push(own.pop_all())
+    return notes
+
+
+def _greet(side: Side, work: Load) -> None:
+    """Let it see each writer's file once, so that a block measures appends to known files."""
+    for number in range(work.writers):
+        with open(work.path(side.folder, number), "ab", buffering=0) as file:
+            file.write(encode(RECORDS[work.form]()))
+    wait_for(lambda: side.probe.knows(side.output, work.writers), what=f"the first lines of {side.name}")
 
 
 def _blocks(sides: int, writers: int, seconds: float, block: float) -> list[Block]:
@@ -270,7 +237,7 @@ def _write(number: int, folders: list[Path], blocks: list[Block], work: Load) ->
     """One writer: in each block its lines at random moments, evenly dense."""
     floor.sharpen_sleep()
     moments = random.Random(number)
-    calls = [WRITERS[work.call](_path(folder, number, work)) for folder in folders]
+    calls = [WRITERS[work.call](work.path(folder, number)) for folder in folders]
     record = RECORDS[work.form]
     assert time.monotonic_ns() < blocks[0].begin, "the writers started late"
     for block in blocks:
@@ -295,51 +262,15 @@ def _probe(side: Side, blocks: list[Block], work: Load, poll: float) -> Seen:
     return Seen(found, busy / spent)
 
 
-def _look(probe: Probe, block: Block, expected: int, poll: float) -> list[float]:
-    latencies: list[float] = []
+def _look(probe: Probe, block: Block, expected: int, poll: float) -> list[Line]:
+    lines: list[Line] = []
     deadline = block.end + round(_LATE_SECONDS * 1e9)
-    while len(latencies) < expected and time.monotonic_ns() < deadline:
+    while len(lines) < expected and time.monotonic_ns() < deadline:
         sent = probe.fresh()
         now = time.monotonic_ns()
-        latencies += [(now - moment) / 1e6 for moment in sent]
+        lines += [Line((moment - block.begin) / 1e9, (now - moment) / 1e6) for moment in sent]
         time.sleep(poll)
-    return latencies
-
-
-def _native() -> dict[str, object]:
-    """A record of about 500 bytes whose message begins with the moment at which it was made."""
-    record: dict[str, object] = {"ts": "2026-01-31T09:00:00.000Z", "type": "message", "role": "assistant"}
-    record["message"] = f"{time.monotonic_ns()} {_PADDING}"
-    return record
-
-
-def _claude() -> dict[str, object]:
-    """The same as a line of a transcript, about 1 KB long, that tells of a call's tokens."""
-    now = time.monotonic_ns()
-    usage = {"input_tokens": 3, "cache_read_input_tokens": 40_000, "output_tokens": 200}
-    content = [{"type": "text", "text": f"{now} {_PADDING}"}]
-    message = {"id": f"msg_{now}", "role": "assistant", "model": "m", "content": content, "usage": usage}
-    about = {"cwd": "/work", "gitBranch": "main", "timestamp": "2026-01-31T09:00:00.000Z", "isSidechain": False}
-    ids = {"uuid": f"u-{now}", "parentUuid": f"p-{now}", "sessionId": "s", "requestId": f"req_{now}"}
-    return {"type": "assistant", **ids, **about, "message": message}
-
-
-RECORDS: dict[str, Callable[[], dict[str, object]]] = {"native": _native, "claude": _claude}
-
-
-def _sent(line: bytes) -> int:
-    match = _SENT.search(line)
-    assert match is not None
-    return int(match[1])
-
-
-def _raw_writer(path: Path) -> Call:
-    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-    return lambda record: os.write(descriptor, encode(record))
-
-
-def _path(folder: Path, number: int, work: Load) -> Path:
-    return folder / f"writer-{number}.{'ndjson' if work.form == 'native' else 'jsonl'}"
+    return lines
 
 
 def _sleep_until(moment: int) -> None:
@@ -351,8 +282,3 @@ def _sleep_until(moment: int) -> None:
 def _processor_seconds() -> float:
     usage = resource.getrusage(resource.RUSAGE_SELF)
     return usage.ru_utime + usage.ru_stime
-
-
-def _knows(database: Path, writers: int) -> bool:
-    with closing(open_reader(str(database))) as connection:
-        return bool(scalar(connection, "SELECT count(*) FROM streams WHERE path LIKE 'writer-%'") == writers)

@@ -7,6 +7,7 @@ import json
 import random
 import uuid
 from collections.abc import Iterator
+from typing import Any
 
 LONGEST = 961_000
 _TURN = 20
@@ -19,7 +20,7 @@ def transcript_length(rng: random.Random) -> int:
     return min(LONGEST, max(200, round(rng.lognormvariate(6.957, 1.67))))
 
 
-def transcript_records(rng: random.Random, text: str) -> Iterator[dict[str, object]]:
+def transcript_records(rng: random.Random, text: str) -> Iterator[dict[str, Any]]:
     """The records of one session, without end; messages are cut out of `text`."""
     session = _Session(rng, text)
     while True:
@@ -36,7 +37,7 @@ class _Session:
         self._last: str | None = None
         self._seconds = 0
 
-    def turn(self) -> Iterator[dict[str, object]]:
+    def turn(self) -> Iterator[dict[str, Any]]:
         """A prompt, some calls with their results, and an answer. The lengths of all are drawn together.
 
         The longest go to what tools gave back, the shortest to what is bookkeeping, as in real ones.
@@ -65,7 +66,7 @@ class _Session:
         yield self._assistant(call, spoken.pop(), {"type": "text", "text": ""}, "end_turn")
         yield self._line("system", short[2], subtype="turn_duration", durationMs=rng.randint(1000, 90_000))
 
-    def _line(self, kind: str, length: int, **fields: object) -> dict[str, object]:
+    def _line(self, kind: str, length: int, **fields: object) -> dict[str, Any]:
         """A record with what every line carries; each empty text in it is filled so that all have that length."""
         self._seconds += self._rng.randint(0, 9)
         day, second = divmod(self._seconds, 86_400)
@@ -95,35 +96,35 @@ class _Session:
         return filled
 
     def _assistant(
-        self, call: dict[str, object], length: int, block: dict[str, object], ended: str | None = None
-    ) -> dict[str, object]:
+        self, call: dict[str, Any], length: int, block: dict[str, Any], ended: str | None = None
+    ) -> dict[str, Any]:
         """One block of what the model said; all lines of a call repeat its id and its usage."""
         message = {"model": _MODEL, "id": call["id"], "type": "message", "role": "assistant", "content": [block]}
         message |= {"stop_reason": ended, "stop_sequence": None, "usage": call["usage"]}
         return self._line("assistant", length, message=message, requestId=call["requestId"])
 
-    def _thinking(self, call: dict[str, object], length: int) -> dict[str, object]:
+    def _thinking(self, call: dict[str, Any], length: int) -> dict[str, Any]:
         """A third of what it holds is a signature, which doesn't compress."""
         signature = base64.b64encode(self._rng.randbytes(max(150, (length - 1000) // 4))).decode()
         return self._assistant(call, length, {"type": "thinking", "thinking": "", "signature": signature})
 
-    def _progress(self, tool: str, length: int) -> dict[str, object]:
+    def _progress(self, tool: str, length: int) -> dict[str, Any]:
         data = {"type": "bash_progress", "output": "", "elapsedTimeSeconds": 2, "totalLines": 0}
         return self._line("progress", length, data=data, toolUseID="bash-progress-0", parentToolUseID=tool)
 
-    def _result(self, tool: str, length: int) -> dict[str, object]:
+    def _result(self, tool: str, length: int) -> dict[str, Any]:
         """What a tool gave back: once for the model, and once for whoever shows it."""
         block = {"tool_use_id": tool, "type": "tool_result", "content": "", "is_error": False}
         shown = {"stdout": "", "interrupted": False, "isImage": False}
         return self._line("user", length, message={"role": "user", "content": [block]}, toolUseResult=shown)
 
-    def _snapshot(self, length: int) -> dict[str, object]:
+    def _snapshot(self, length: int) -> dict[str, Any]:
         """A line without session, id or time."""
         backups = {self._words(30): {"version": 1} for _ in range(max(0, length - 240) // 60)}
         snapshot = {"messageId": self._uuid(), "trackedFileBackups": backups, "timestamp": "2026-01-01T00:00:00.000Z"}
         return {"type": "file-history-snapshot", "messageId": self._uuid(), "snapshot": snapshot}
 
-    def _usage(self) -> dict[str, object]:
+    def _usage(self) -> dict[str, Any]:
         rng = self._rng
         written = rng.randint(0, 5000)
         return {

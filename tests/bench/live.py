@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack, contextmanager
+from itertools import chain
 from multiprocessing.synchronize import Event
 from pathlib import Path
 from typing import NamedTuple

@@ -20,7 +20,7 @@ needs_inotify = pytest.mark.skipif(not QUEUE, reason="speaks of inotify")
 
 
 @needs_inotify
-@pytest.mark.parametrize(("count", "seconds"), [(300, 5), pytest.param(20_000, 20, marks=pytest.mark.long)])
+@pytest.mark.parametrize(("count", "seconds"), [(300, 5), pytest.param(20_000, 60, marks=pytest.mark.long)])
 def test_files_made_while_stopped_overflow_the_queue(
     daemon: Daemon, sessions: Sessions, count: int, seconds: float
 ) -> None:

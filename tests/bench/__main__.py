@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
+import shutil
+import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -58,9 +61,12 @@ def _folder(parent: str | None) -> Iterator[Path]:
         yield Path(name)
 
 
-def _finish(reports: list[Report], output: str | None, plots: str | None = None) -> None:
-    for report in reports:
+def _finish(made: Iterable[Report], output: str | None, plots: str | None = None) -> None:
+    """Show each as soon as it is made; then write and draw what was asked for."""
+    reports = []
+    for report in made:
         report.show()
+        reports.append(report)
     if output is not None:
         options = {name: value for name, value in click.get_current_context().params.items() if name != "output"}
         plain = [report.plain() for report in reports]
@@ -129,12 +135,13 @@ def live(
 @command.command(epilog="\b\nExamples:\n  python -m tests.bench append\n  python -m tests.bench append --rate 1000")
 @click.option("--count", type=click.IntRange(min=2), default=1000, help="Appends by each call.")
 @click.option("--rate", type=click.FloatRange(min=0, min_open=True), default=300, help="Appends a second, in the mean.")
+@_plots
 @_common
-def append(count: int, rate: float, parent: str | None, output: str | None) -> None:
+def append(count: int, rate: float, plots: str | None, parent: str | None, output: str | None) -> None:
     """An agent's append while a daemon ingests the same file, beside raw system calls."""
     with _folder(parent) as folder:
         report = append_call.measure(folder, count=count, rate=rate)
-    _finish([report], output)
+    _finish([report], output, plots)
 
 
 @command.command(
@@ -176,13 +183,17 @@ def backfill(
     output: str | None,
 ) -> None:
     """Whole files into a new database, beside sqlite3's .import and a short script."""
-    sources: list[Callable[[Path], Corpus]] = [partial(copy_corpus, real=corpus)] if corpus else []
-    name = "real files" if corpus else shape
-    if not sources:
-        sources = [partial(make_corpus, shape=shape, size=round(size * MIB), sessions=sessions) for size in sizes]
+    if shutil.which("sqlite3") is None:
+        raise click.ClickException("this needs the sqlite3 command.")
     with _folder(parent) as folder:
+        sources = [partial(copy_corpus, real=corpus)] if corpus else _made(shape, sizes, sessions)
+        name = "real files" if corpus else shape
         report = backfill_run.measure(folder, sources, name=name, rounds=rounds, against=against, peers=peers)
     _finish([report], output, plots)
+
+
+def _made(shape: str, sizes: Iterable[float], sessions: int) -> list[Callable[[Path], Corpus]]:
+    return [partial(make_corpus, shape=shape, size=round(size * MIB), sessions=sessions) for size in sizes]
 
 
 @command.command(epilog="\b\nExamples:\n  python -m tests.bench idle\n  python -m tests.bench idle --files 1000")
@@ -210,6 +221,47 @@ def verify(shape: str, size: float, sessions: int, rounds: int, parent: str | No
     with _folder(parent) as folder:
         report = verify_run.measure(folder, shape=shape, megabytes=size, sessions=sessions, rounds=rounds)
     _finish([report], output)
+
+
+@command.command(
+    "all",
+    epilog="\b\nExamples:\n  python -m tests.bench all --json all.json"
+    "\n  python -m tests.bench all --peers --plots plots"
+    "\n  python -m tests.bench all --scale 0.1",
+)
+@click.option(
+    "--scale",
+    type=click.FloatRange(min=0, min_open=True),
+    default=1,
+    help="Bytes, seconds and counts times this; below 1 also rounds and writers.",
+)
+@_peers
+@_plots
+@_common
+def everything(scale: float, peers: bool, plots: str | None, parent: str | None, output: str | None) -> None:
+    """All of them one after the other, with moderate sizes: backfill, live, append, idle, verify."""
+    _finish(_everything(scale, peers, parent), output, plots)
+
+
+def _everything(scale: float, peers: bool, parent: str | None) -> Iterator[Report]:
+    less = min(1, scale)
+    sessions, rounds = math.ceil(20 * scale), math.ceil(5 * less)
+    for shape in SHAPES:
+        with _folder(parent) as folder:
+            sources = _made(shape, [size * scale for size in (10, 30, 100)], sessions)
+            yield backfill_run.measure(folder, sources, name=shape, rounds=rounds, peers=peers)
+    for writers, rate in ((4, 50), (20, 100)):
+        with _folder(parent) as folder:
+            work = Load(math.ceil(writers * less), rate, "append_ndjson", "native")
+            yield live_path.measure(folder, work, seconds=10 * scale, block=2, files=[0], peers=peers)
+    with _folder(parent) as folder:
+        yield append_call.measure(folder, count=math.ceil(1000 * scale) + 1, rate=300)
+    if sys.platform == "linux":
+        with _folder(parent) as folder:
+            yield idle_daemon.measure(folder, files=math.ceil(10_000 * scale), seconds=30 * scale)
+    for shape in SHAPES:
+        with _folder(parent) as folder:
+            yield verify_run.measure(folder, shape=shape, megabytes=100 * scale, sessions=sessions, rounds=rounds)
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -13,7 +13,7 @@ from pathlib import Path
 from codex.logging import append_ndjson
 from codex.logging.writer import Appender
 from tests.bench.corpus import encode
-from tests.bench.figures import Report, load, paired, spread
+from tests.bench.figures import Plot, Report, load, paired, spread, tail
 from tests.daemon import Daemon, wait_for
 
 _RECORD: dict[str, object] = {
@@ -48,7 +48,10 @@ def measure(folder: Path, *, count: int, rate: float) -> Report:
         "ratios: median over the rounds, each with one append by every call",
         f"before: {before}; after: {load()}",
     ]
-    return Report(f"append, {rate:g} lines/s, beside the daemon on the same file", rows, notes)
+    title = f"append, {rate:g} lines/s, beside the daemon on the same file"
+    took = {name: tail(samples[name]) for name in calls}
+    plot = Plot("append-latency", f"One {title}", "µs", "share of appends that took longer", took, log="xy")
+    return Report(title, rows, notes, [plot])
 
 
 def _row(name: str, samples: dict[str, list[float]]) -> dict[str, object]:

@@ -29,8 +29,8 @@ def main() -> None:
 
 def _draw(plot: dict[str, Any]) -> Any:
     figure, axes = plt.subplots(figsize=(9, 5.5), dpi=120, layout="constrained")
-    series = plot["series"]
-    if all(len(points) == 1 for points in series.values()):
+    plot["series"] = {name: points for name, points in plot["series"].items() if points}
+    if all(len(points) == 1 for points in plot["series"].values()):
         _bars(axes, plot)
     else:
         _lines(axes, plot)
@@ -58,7 +58,7 @@ def _lines(axes: Any, plot: dict[str, Any]) -> None:
         axes.plot(*zip(*points, strict=True), label=name, marker="o" if few else None, linewidth=1.6)
     axes.set_xlabel(plot["x"])
     axes.set_ylabel(plot["y"])
-    plain = FuncFormatter(lambda value, _: f"{value:.3g}")
+    plain = FuncFormatter(lambda value, _: f"{value:.3g}" if value < 1000 else f"{value:.0f}")
     if "x" in plot["log"]:
         axes.set_xscale("log")
         axes.xaxis.set_major_formatter(plain)

@@ -46,7 +46,7 @@ class Report(NamedTuple):
             table.add_column(name, justify="right" if number else "left", no_wrap=True)
         for row in self.rows:
             table.add_row(*(_text(value) for value in row.values()))
-        console = Console(width=None if sys.stdout.isatty() else 160, highlight=False, markup=False)
+        console = Console(width=None if sys.stdout.isatty() else 200, highlight=False, markup=False)
         console.print(table)
         for note in self.notes:
             console.print(f"- {note}")

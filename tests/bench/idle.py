@@ -14,7 +14,7 @@ from tests.daemon import Daemon, wait_for
 _REST_SECONDS = 0.5
 
 
-def measure(folder: Path, *, files: int, seconds: float, against: str | None) -> Report:
+def measure(folder: Path, *, files: int, seconds: float, against: str | None = None) -> Report:
     """Start a daemon on that many files, all of them known and unchanged, and watch it do nothing."""
     before = load()
     checkouts = {"daemon": None} | ({f"daemon of {against}": against} if against else {})

@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 from tests.bench import floor
 from tests.bench.corpus import encode, make_sessions
-from tests.bench.figures import Plot, Report, load, of_checkout, paired, spread, tail, worst
+from tests.bench.figures import Plot, Report, Spread, load, of_checkout, paired, spread, tail, worst
 from tests.bench.loggers import LOGGERS, running
 from tests.bench.peers import PeerError
 from tests.bench.probes import DaemonProbe, LinesProbe, Probe, TextProbe
@@ -31,18 +31,43 @@ from tests.daemon import Daemon, wait_for
 POLL_SECONDS = 0.0001
 _FLOOR = "inotify + commit"
 _BUCKETS = 100
-_PROCESS_SECONDS = 0.4
+_START_SECONDS = 120.0
 _GAP_SECONDS = 0.3
 _LATE_SECONDS = 3.0
 _spawn = multiprocessing.get_context("spawn")
 
 
 class Block(NamedTuple):
-    """A stretch of time in which one side is written to; monotonic nanoseconds."""
+    """A stretch of time in which one side is written to; nanoseconds, of `Start` or of the monotonic clock."""
 
     side: int
     begin: int
     end: int
+
+
+class Start:
+    """The moment from which on all processes count, once every one of them is there."""
+
+    def __init__(self, processes: int) -> None:
+        self._moment = _spawn.Value("q", 0)
+        self._all = _spawn.Barrier(processes, self._set, _START_SECONDS)
+
+    def _set(self) -> None:
+        self._moment.value = time.monotonic_ns() + round(_GAP_SECONDS * 1e9)
+
+    def shift(self, blocks: list[Block]) -> list[Block]:
+        """Wait for all, and have the blocks in monotonic time."""
+        self._all.wait()
+        moment = self._moment.value
+        return [Block(side, moment + begin, moment + end) for side, begin, end in blocks]
+
+
+_start: Start
+
+
+def _attend(start: Start) -> None:
+    global _start
+    _start = start
 
 
 class Side(NamedTuple):
@@ -96,23 +121,22 @@ def measure(
         for side in sides:
             _greet(side, work)
         notes = _add_peers(sides, folder, work, stack) if peers else []
-        seen = _run(sides, work, _blocks(len(sides), work.writers, seconds, block), poll)
+        seen = _run(sides, work, _blocks(len(sides), seconds, block), poll)
     return _report(sides, seen, work, block, [*notes, f"before: {before}; after: {load()}"])
 
 
 def _report(sides: list[Side], seen: list[Seen], work: Load, block: float, notes: list[str]) -> Report:
-    floor_number = next((number for number, side in enumerate(sides) if side.name == _FLOOR), 0)
-    floors = list(map(spread, seen[floor_number].latencies()))
-    rows = []
+    spreads = {side.name: list(map(spread, mine.latencies())) for side, mine in zip(sides, seen, strict=True)}
+    references = {"floor": _FLOOR if _FLOOR in spreads else sides[0].name}
+    references |= {logger.name.split()[0]: logger.name for logger in LOGGERS if logger.name in spreads}
+    rows: list[dict[str, object]] = []
     for side, mine in zip(sides, seen, strict=True):
         every = spread(list(chain.from_iterable(mine.latencies())))
-        spreads = list(map(spread, mine.latencies()))
         expected = round(work.rate * block) * work.writers * len(mine.blocks)
         rows.append(
             {
                 "side": side.name,
-                "p50 / floor": paired([own.p50 for own in spreads], [base.p50 for base in floors]),
-                "p99 / floor": paired([own.p99 for own in spreads], [base.p99 for base in floors]),
+                **_ratios(spreads[side.name], {name: spreads[other] for name, other in references.items()}),
                 "p50 ms": every.p50,
                 "p90 ms": every.p90,
                 "p99 ms": every.p99,
@@ -124,10 +148,18 @@ def _report(sides: list[Side], seen: list[Seen], work: Load, block: float, notes
         )
     title = f"append -> visible row: {work.writers} writers x {work.rate:g} lines/s, {work.form}, by {work.call}"
     notes = [
-        f"ratios: median over {len(floors)} interleaved pairs of {block:g} s; the milliseconds: all lines",
+        f"ratios: median over {len(seen[0].blocks)} interleaved pairs of {block:g} s; the milliseconds: all lines",
         *notes,
     ]
     return Report(title, rows, notes, _plots(sides, seen, work, block))
+
+
+def _ratios(mine: list[Spread], references: dict[str, list[Spread]]) -> dict[str, object]:
+    row: dict[str, object] = {}
+    for name, theirs in references.items():
+        row[f"p50 / {name}"] = paired([own.p50 for own in mine], [other.p50 for other in theirs])
+        row[f"p99 / {name}"] = paired([own.p99 for own in mine], [other.p99 for other in theirs])
+    return row
 
 
 def _plots(sides: list[Side], seen: list[Seen], work: Load, block: float) -> list[Plot]:
@@ -209,20 +241,21 @@ def _greet(side: Side, work: Load) -> None:
     wait_for(lambda: side.probe.knows(side.output, work.writers), what=f"the first lines of {side.name}")
 
 
-def _blocks(sides: int, writers: int, seconds: float, block: float) -> list[Block]:
-    """The sides by turns, every other round the other way about, after the time that the processes need to start."""
+def _blocks(sides: int, seconds: float, block: float) -> list[Block]:
+    """The sides by turns, every other round the other way about."""
     order = range(sides)
-    now = time.monotonic_ns() + round((1.0 + _PROCESS_SECONDS * (writers + sides)) * 1e9)
+    begin = 0
     blocks = []
     for turn in range(max(1, round(seconds / block))):
         for side in reversed(order) if turn % 2 else order:
-            blocks.append(Block(side, now, now + round(block * 1e9)))
-            now += round((block + _GAP_SECONDS) * 1e9)
+            blocks.append(Block(side, begin, begin + round(block * 1e9)))
+            begin += round((block + _GAP_SECONDS) * 1e9)
     return blocks
 
 
 def _run(sides: list[Side], work: Load, blocks: list[Block], poll: float) -> list[Seen]:
-    with ProcessPoolExecutor(work.writers + len(sides), mp_context=_spawn) as pool:
+    count = work.writers + len(sides)
+    with ProcessPoolExecutor(count, _spawn, _attend, (Start(count),)) as pool:
         folders = [side.folder for side in sides]
         probes = []
         for number, side in enumerate(sides):
@@ -240,8 +273,7 @@ def _write(number: int, folders: list[Path], blocks: list[Block], work: Load) ->
     moments = random.Random(number)
     calls = [WRITERS[work.call](work.path(folder, number)) for folder in folders]
     record = RECORDS[work.form]
-    assert time.monotonic_ns() < blocks[0].begin, "the writers started late"
-    for block in blocks:
+    for block in _start.shift(blocks):
         for tick in range(round(work.rate * (block.end - block.begin) / 1e9)):
             _sleep_until(block.begin + round((tick + moments.random()) / work.rate * 1e9))
             calls[block.side](record())
@@ -254,7 +286,7 @@ def _probe(side: Side, blocks: list[Block], work: Load, poll: float) -> Seen:
     probe.fresh()
     found = []
     busy = spent = 0.0
-    for block in blocks:
+    for block in _start.shift(blocks):
         _sleep_until(block.begin)
         began, used = time.monotonic(), _processor_seconds()
         found.append(_look(probe, block, round(work.rate * (block.end - block.begin) / 1e9) * work.writers, poll))

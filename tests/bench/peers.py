@@ -29,17 +29,9 @@ class PeerError(Exception):
     """This program can't be had here; the message says which, and why."""
 
 
-def cache() -> Path:
-    """The folder that they are put into."""
-    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    folder = Path(home) / "codex-ingestd-bench"
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
-
-
 def python_with(package: str, module: str) -> str:
     """A Python that can import that module, in an environment of its own. Raises PeerError."""
-    environment = cache() / f"venv-{sys.version_info.major}.{sys.version_info.minor}"
+    environment = _cache(package) / f"venv-{sys.version_info.major}.{sys.version_info.minor}"
     python = str(environment / "bin" / "python")
     if not os.path.exists(python):
         _do(package, [sys.executable, "-m", "venv", str(environment)])
@@ -50,9 +42,9 @@ def python_with(package: str, module: str) -> str:
 
 def unpacked(name: str) -> Path:
     """A folder with that program's Debian packages in it, as they would lie below /. Raises PeerError."""
-    folder = cache() / name
+    folder = _cache(name) / name
     if not folder.exists():
-        begun = cache() / f"{name}.begun"
+        begun = folder.with_name(f"{name}.begun")
         shutil.rmtree(begun, ignore_errors=True)
         (begun / "packages").mkdir(parents=True)
         _do(name, ["apt-get", "download", "-qq", *_DEBS[name]], begun / "packages")
@@ -60,6 +52,17 @@ def unpacked(name: str) -> Path:
             _do(name, ["dpkg-deb", "-x", str(package), str(begun)])
         _bring_drivers_home(begun)
         begun.rename(folder)
+    return folder
+
+
+def _cache(name: str) -> Path:
+    """The folder that they are put into. Raises PeerError for that one."""
+    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    folder = Path(home) / "codex-ingestd-bench"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise PeerError(f"{name}: {folder}: {error.strerror}") from error
     return folder
 
 

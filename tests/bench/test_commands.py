@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +22,21 @@ linux_only = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
 def measure(tmp_path: Path, line: str) -> list[dict[str, Any]]:
     """Run one measurement as a user does; its rows."""
+    rows: list[dict[str, Any]] = run(tmp_path, line)["rows"]
+    return rows
+
+
+def run(tmp_path: Path, line: str, env: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """Run a command as a user does; what it writes as JSON, all of whose tables it must have printed."""
     output = tmp_path / "report.json"
     command = [sys.executable, "-m", "tests.bench", *line.split(), "--dir", str(tmp_path), "--json", str(output)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, env={**os.environ, **(env or {})})
     assert done.returncode == 0, done.stderr
-    rows: list[dict[str, Any]] = json.loads(output.read_text())["rows"]
-    for name in rows[0]:
-        assert name in done.stdout
-    return rows
+    answer: dict[str, Any] = json.loads(output.read_text())
+    for report in answer.get("reports", [answer]):
+        for name in report["rows"][0]:
+            assert name in done.stdout
+    return answer
 
 
 def test_live_sees_every_line_of_every_side(tmp_path: Path) -> None:
@@ -93,3 +102,38 @@ def test_verify_finds_nothing_in_its_own_files(tmp_path: Path) -> None:
     """With its sources, without them, and deep."""
     rows = measure(tmp_path, "verify --size 1 --sessions 2 --rounds 1")
     assert [row["by"] for row in rows][1:] == ["verify", "verify, sources gone", "verify --deep"]
+
+
+@linux_only
+@pytest.mark.skipif(shutil.which("sqlite3") is None, reason="needs the sqlite3 command")
+def test_all_runs_one_measurement_after_the_other(tmp_path: Path) -> None:
+    """Each with its own table."""
+    titles = [report["title"].split()[0] for report in run(tmp_path, "all --scale 0.001")["reports"]]
+    assert titles == ["backfill,", "backfill,", "append", "append", "append,", "idle", "verify,", "verify,"]
+
+
+@pytest.mark.skipif(shutil.which("sqlite3") is None, reason="needs the sqlite3 command")
+def test_a_program_that_cant_be_had_is_left_out_with_a_word(tmp_path: Path) -> None:
+    """Nothing can be put into a cache that is no folder: ours, .import and the script are measured all the same."""
+    command = f"backfill --size 0.1 --sessions 1 --rounds 1 --peers --plots {tmp_path / 'plots'}"
+    answer = run(tmp_path, command, {"XDG_CACHE_HOME": os.devnull})
+    assert len(answer["rows"]) == 3
+    assert [note.split(":")[1] for note in answer["notes"] if note.startswith("left out")] == [
+        " sqlite-utils",
+        " duckdb",
+    ]
+    assert not (tmp_path / "plots").exists()
+
+
+@pytest.mark.long
+@linux_only
+@pytest.mark.parametrize("line", ["backfill --size 0.1 --rounds 1", "live --writers 1 --rate 20 --seconds 1"])
+def test_other_programs_are_measured_and_plots_drawn_where_they_can_be_had(tmp_path: Path, line: str) -> None:
+    """Each of the two has a row that lost no line, or a word; each plot is a PNG, unless matplotlib can't be had."""
+    answer = run(tmp_path, f"{line} --peers --plots {tmp_path / 'plots'}")
+    left_out = [note for note in answer["notes"] if note.startswith("left out")]
+    assert len(answer["rows"]) + len(left_out) == 5
+    assert all(row.get("not seen", 0) == 0 for row in answer["rows"])
+    drawn = sorted((tmp_path / "plots").glob("*.png"))
+    assert [path.stem for path in drawn] in ([], sorted(plot["name"] for plot in answer["plots"]))
+    assert all(path.read_bytes().startswith(b"\x89PNG") for path in drawn)

@@ -72,7 +72,7 @@ def _throughput(name: str, rows: list[dict[str, object]]) -> Plot:
     for row in rows:
         series.setdefault(str(row["by"]), []).append((float(str(row["MiB"])), float(str(row["MB/s"]))))
     title = f"Throughput of a backfill, {name} (medians)"
-    return Plot(f"backfill-{name}", title, "MiB of source", "MB/s", series, log="x")
+    return Plot(f"backfill-{name.replace(' ', '-')}", title, "MiB of source", "MB/s", series, log="x")
 
 
 def _measure(

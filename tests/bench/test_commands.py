@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -14,10 +15,23 @@ from typing import Any
 import pytest
 
 from codex.logging.ingest.formats import claude
+from tests.bench.__main__ import command as bench
 from tests.bench.corpus import make_corpus, session_files
 from tests.bench.figures import spread
 
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+
+
+def test_the_readme_has_only_commands_that_there_are(tmp_path: Path) -> None:
+    """Each line's command and options are understood; what they do is for the tests below."""
+    readme = Path(__file__).with_name("README.md").read_text("utf-8")
+    lines = [line for line in readme.splitlines() if line.startswith(".venv/bin/python -m tests.bench")]
+    assert len(lines) > 10
+    for line in lines:
+        name, *options = shlex.split(line, comments=True)[3:]
+        if name != "--help":
+            own = [str(tmp_path) if option.startswith("~") else option for option in options]
+            bench.commands[name].make_context(name, own)
 
 
 def measure(tmp_path: Path, line: str) -> list[dict[str, Any]]:

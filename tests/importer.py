@@ -7,9 +7,9 @@ from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
-from codex.logging.ingest.engine import Engine
+from codex.logging.ingest.engine import Engine, Progress
 from codex.logging.ingest.reader import Limits
-from codex.logging.ingest.sources import Location, locate, scan
+from codex.logging.ingest.sources import Location, locate, scan, survey
 from codex.logging.store.connection import open_reader
 from codex.logging.store.sqlite import Store
 from codex.logging.verify import Finding, check, targets
@@ -18,13 +18,16 @@ LIMITS = Limits(batch=1 << 20, line=64 << 20)
 
 
 class Importer:
-    """An engine with its store over one folder; `now` is what both its clocks show, epoch seconds."""
+    """An engine with its store over one folder; `now` is what its clock shows, epoch seconds.
 
-    def __init__(self, root: Path, database: Path, *, limits: Limits = LIMITS) -> None:
+    The wall's is so many seconds `ahead`.
+    """
+
+    def __init__(self, root: Path, database: Path, *, limits: Limits = LIMITS, store: Store | None = None) -> None:
         self.root = str(root)
-        self.now = 1.0
-        self.store = Store(str(database))
-        self.engine = Engine(self.store, limits=limits, monotonic=lambda: self.now, wall=lambda: self.now)
+        self.now, self.ahead = 1.0, 0.0
+        self.store = store or Store(str(database))
+        self.engine = Engine(self.store, limits=limits, monotonic=lambda: self.now, wall=lambda: self.now + self.ahead)
         self.engine.resume(self.root)
 
     def close(self) -> None:
@@ -42,6 +45,17 @@ class Importer:
             if not progress.more:
                 return rows
         raise AssertionError("no end of it")
+
+    def look(self, key: str, *, final: bool = True) -> None:
+        """Look at the files of one stream that aren't settled, as a sweep does, until their open tails are taken."""
+        location = Location(self.root, key, 0)
+        files = [facts for _, facts in survey(location)]
+        places = [facts.location for facts in reversed(files) if not self.engine.is_settled(facts)]
+        for place in places if files else [location]:
+            progress = Progress(more=True)
+            while progress.more or progress.again is not None:
+                self.now += progress.again or 0.0
+                progress = self.engine.ingest(place, final=final)
 
     def sweep(self, *, final: bool = True) -> int:
         """Look at every file that isn't settled, and at those that are gone; the count of new rows."""

@@ -128,6 +128,16 @@ class Generation(NamedTuple):
         """Device and inode."""
         return self.device, self.inode
 
+    @property
+    def is_live(self) -> bool:
+        """Whether its file is the stream's live one, as far as the ledger knows."""
+        return self.how in {None, "moved"} and self.ended is None
+
+    @property
+    def is_here(self) -> bool:
+        """Whether its file is one of the stream's, as far as the ledger knows."""
+        return self.is_live or self.how == "rotated"
+
 
 class Identity(NamedTuple):
     """Whose session a log is: its id, the session that started it, and the one whose history it was forked from."""
@@ -149,6 +159,7 @@ class Stream(NamedTuple):
     error: str | None = None
     parent: str | None = None
     forked_from: str | None = None
+    state: str = "live"
 
     @property
     def current(self) -> Generation | None:
@@ -166,8 +177,8 @@ class Stream(NamedTuple):
         return [g for g in self.generations if g.superseded_by is None and g.how != "purged"]
 
     def at(self, identity: tuple[int, int]) -> Generation | None:
-        """The latest standing generation with this device and inode."""
-        return next((g for g in reversed(self.standing) if g.identity == identity), None)
+        """The generation that the file with this device and inode is, as far as the ledger knows."""
+        return next((g for g in reversed(self.standing) if g.identity == identity and g.is_here), None)
 
     def having(self, changed: Generation) -> Stream:
         """The stream with one of its generations in another state."""

@@ -19,10 +19,10 @@ from codex.logging.ingest.looks import QUIET_SECONDS, Looks
 from codex.logging.ingest.reader import Chunk, Limits, next_chunk
 from codex.logging.ingest.recogniser import Recogniser
 from codex.logging.ingest.roots import Roots
-from codex.logging.ingest.sources import Facts, Location, Source, look_live, survey
+from codex.logging.ingest.sources import Facts, Location, Source, survey
 from codex.logging.ingest.summary import fold
 from codex.logging.store.segments import BLOCK_BYTES, Chain, Packed, pack
-from codex.logging.store.sqlite import Store
+from codex.logging.store.sqlite import Store, Watermark
 
 _CACHE_LIMIT = 50_000
 _LIMITS = Limits(BATCH_BYTES, LINE_LIMIT)
@@ -69,9 +69,9 @@ class Engine:
         self._looks = Looks(monotonic, wall)
         self._roots = Roots()
         self._streams: dict[tuple[str, str], Stream] = {}
+        self._outdated = False
         self._chains: dict[int, Chain] = {}
         self._summaries: dict[int, Summary] = {}
-        self._surveyed: set[tuple[str, str]] = set()
         self._grouped: list[Location] | None = None
 
     def ingest(self, location: Location, *, final: bool = False) -> Progress:
@@ -87,6 +87,7 @@ class Engine:
             return self._ingest(location, final)
         except (SourceChangedError, StaleWatermarkError):
             self.forget(location)
+            self._streams.clear()  # it may have been another stream's file
             return Progress(more=True)
         except DatabaseError:
             self.forget(location)
@@ -114,6 +115,7 @@ class Engine:
     # -- the main path
 
     def _ingest(self, location: Location, final: bool) -> Progress:
+        self._keep_up()
         location = self._known(location)
         stream = self._stream(location)
         seen = self._oldest_unread(stream, location)
@@ -123,12 +125,12 @@ class Engine:
             scanned = self._looks.scanned(source.facts)
             life = self._recogniser.life(stream, source, ahead=0 if scanned else self._limits.batch)
             if life is None:
-                return self._settle(source.facts)
+                return self._settle(source.facts, begun=False)
             tail = final or self._is_quiet_tail(life, source.facts)
             chunk = next_chunk(source, source.facts.size, life.cursor, self._limits, scanned=scanned, tail=tail)
         found = self._format(life.stream, chunk, seen.location)
         if found is None:
-            return self._settle(source.facts)._replace(ignored="its first line is no JSON object")
+            return self._settle(source.facts, begun=False)._replace(ignored="its first line is no JSON object")
         stream, form = found
         packing = self._begin_packing(life, chunk)
         batch = decode_chunk(chunk, life.cursor, form)
@@ -156,13 +158,10 @@ class Engine:
             chain=chain.digest(), block=chain.block, modified=facts.modified
         )
         stream = self.store.commit(life.stream, after, batch, life.ending)
-        began = stream.generations[-1].id
-        self._chains[after.id or began] = chain
-        self._summaries[after.id or began] = batch.summary
+        number = after.id or stream.generations[-1].id
+        self._chains[number] = chain
+        self._summaries[number] = batch.summary
         self._streams[stream.root, stream.key] = stream
-        if not after.id and facts.location.number:
-            self.store.end(began, "rotated", stream.id)
-            self._streams.pop((stream.root, stream.key))
         if facts.size == batch.after.offset:
             self._looks.settle(facts)
         else:
@@ -174,28 +173,22 @@ class Engine:
         if facts.size > life.cursor.offset and not tail:
             self._looks.note_scanned(facts, chunk.scanned)
             return Progress(again=QUIET_SECONDS)
-        return self._settle(facts)
+        return self._settle(facts, begun=life.generation.id != 0)
 
-    def _settle(self, facts: Facts) -> Progress:
-        self._looks.settle(facts)
+    def _settle(self, facts: Facts, *, begun: bool) -> Progress:
+        self._looks.settle(facts, begun=begun)
         return Progress(more=facts.location.number > 0)
 
     # -- which file, and which life of it
 
     def _oldest_unread(self, stream: Stream, location: Location) -> Facts | None:
         """The stream's file to read next: rotated ones to their end before the live one."""
-        if location.number == 0 and location.stream in self._surveyed and stream.current is not None:
-            facts = look_live(location)
-            if facts is not None and facts.identity == stream.current.identity:
-                return None if self._looks.is_settled(facts) else facts
         files = [facts for _, facts in survey(location)]
+        self._looks.keep(location, [facts.identity for facts in files])
         for facts in reversed(files):
-            if not self._looks.is_settled(facts):
+            if not self._is_settled(facts):
                 return facts
-        if files:
-            self._looks.keep(location, [facts.identity for facts in files])
-            self._surveyed.add(location.stream)
-        else:
+        if not files:
             self._recogniser.note_gone(stream)
             self.forget(location)
         return None
@@ -204,6 +197,7 @@ class Engine:
 
     def resume(self, root: str) -> None:
         """Remember what the store already has of each file, so that an unchanged one isn't opened."""
+        self._keep_up()
         self._roots.know(self.store.roots())
         for known in self._roots.overlapping(root):
             for taken in self.store.watermarks(known):
@@ -212,23 +206,46 @@ class Engine:
     def is_settled(self, facts: Facts) -> bool:
         """Whether the last look at this file found nothing more to do, and it has not changed since."""
         names = self._roots.synonyms(facts.location)
-        return self._looks.is_settled(facts) or any(self._looks.is_settled(facts._replace(location=n)) for n in names)
+        return self._is_settled(facts) or any(self._is_settled(facts._replace(location=name)) for name in names)
+
+    def _is_settled(self, facts: Facts) -> bool:
+        if self._looks.is_settled(facts):
+            return True
+        taken = self._looks.resumed(facts)
+        if taken is None:
+            return False
+        self._keep_up()
+        if self._outdated:
+            known = self._stream(facts.location).at(facts.identity)
+            if known is None or Watermark.of(known, taken.key) != taken:
+                return False
+        self._looks.settle(facts)
+        return True
+
+    def _keep_up(self) -> None:
+        """Forget what was read of the ledger where another connection has written since."""
+        if self.store.has_changed():
+            self._streams.clear()
+            self._outdated = True
 
     def forget(self, location: Location) -> None:
         """Look at a stream from scratch the next time."""
         for name in (location, *self._roots.synonyms(location)):
             self._streams.pop(name.stream, None)
-            self._surveyed.discard(name.stream)
             self._looks.forget(name)
 
     def _known(self, location: Location) -> Location:
-        """Where the ledger has this path: another importer may have found it under another root."""
-        if not self._stream(location).generations:
+        """Where the ledger has this path: it may be known under another root, or by the name it had before."""
+        stream = self._stream(location)
+        if not stream.generations:
             self._roots.know(self.store.roots())
             for name in self._roots.synonyms(location):
-                known = self.store.stream(*name.stream)
-                if known is not None and known.generations:
+                if self._stream(name).generations:
                     return name
+            moved = self._recogniser.adopted(stream, location.rotated(0))
+            if moved is not None:
+                self.forget(Location(moved.root, moved.key, 0))
+                self._streams.pop(location.stream)
         return location
 
     def _stream(self, location: Location) -> Stream:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from codex.logging.events import Cursor, Generation, Stream
 from codex.logging.ingest.reader import Bytes
+from codex.logging.ingest.sources import Facts
 
 HEAD_BYTES = 1024
 MARKER_BYTES = 64
@@ -54,16 +55,16 @@ def is_edited(generation: Generation, seen: Glance, recorded: Recorded) -> bool:
     """Whether a file that doesn't go on where the watermark stands is the generation's content, edited.
 
     It has the marker or the first line in common. The first line alone counts, not the whole head: a file that grows
-    beyond its first line must not be judged otherwise than when it was short.
+    beyond its first line, or was cut within it, must not be judged otherwise than when it was of another length.
     """
     head = recorded(generation.id, 0, generation.head_length)
     first_line = head[: head.find(b"\n") + 1] or head
-    return seen.alike_marker or seen.head.startswith(first_line)
+    return seen.alike_marker or seen.head.startswith(first_line) or first_line.startswith(seen.head)
 
 
 def is_prefix(generation: Generation, source: Bytes, size: int, recorded: Recorded) -> bool:
-    """Whether a shorter file holds the generation's first bytes: a copy being made, or made before the rest."""
-    if not 0 < size < generation.cursor.offset:
+    """Whether a file holds only the generation's first bytes: a copy being made, or made before the rest."""
+    if not 0 < size <= generation.cursor.offset:
         return False
     start = max(0, size - HEAD_BYTES)
     head = source.read(0, min(size, HEAD_BYTES))
@@ -72,9 +73,15 @@ def is_prefix(generation: Generation, source: Bytes, size: int, recorded: Record
     )
 
 
-def latest_live(stream: Stream) -> Generation | None:
-    """The generation that the stream's live file was last known to be."""
-    return next((generation for generation in reversed(stream.standing) if generation.how != "rotated"), None)
+def live(stream: Stream) -> Generation | None:
+    """The generation that the stream's live file is."""
+    return next((generation for generation in reversed(stream.standing) if generation.is_live), None)
+
+
+def former(stream: Stream) -> Generation | None:
+    """The generation that the stream's live file is, or was when it went."""
+    last = stream.standing[-1] if stream.standing else None
+    return live(stream) or (last if last is not None and last.how in {"deleted", "replaced"} else None)
 
 
 def base_of_rewrite(stream: Stream, former: Generation) -> int:
@@ -106,13 +113,14 @@ class Life(NamedTuple):
         return cursor._replace(seq=self.stream.seq) if self.generation.id else cursor
 
 
-def begin(stream: Stream, identity: tuple[int, int], start: bytes, ending: Ending | None, base_seq: int) -> Life:
+def begin(stream: Stream, facts: Facts, start: bytes, ending: Ending | None, base_seq: int, now: float) -> Life:
     """A new generation of the stream, numbered from `base_seq`; `start` is the chain's start."""
+    is_rotated = facts.location.number > 0
     generation = Generation(
         id=0,
         stream=stream.id,
-        device=identity[0],
-        inode=identity[1],
+        device=facts.identity[0],
+        inode=facts.identity[1],
         head_length=0,
         head=b"",
         marker=b"",
@@ -121,7 +129,9 @@ def begin(stream: Stream, identity: tuple[int, int], start: bytes, ending: Endin
         chain=start,
         block=start,
         modified=0,
-        began=0.0,
+        began=now,
+        ended=now if is_rotated else None,
+        how="rotated" if is_rotated else None,
     )
     return Life(stream, generation, NOTHING, ending)
 

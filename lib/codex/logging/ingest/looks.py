@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
-from codex.logging.ingest.sources import Facts, Location
+from codex.logging.ingest.sources import Facts, Location, survey
 from codex.logging.store.sqlite import Watermark
 
 QUIET_SECONDS = 2.0
@@ -16,15 +16,20 @@ Identity = tuple[int, int]
 class _Look(NamedTuple):
     """A file's size and time stamp, whether it was live, and since when (monotonic seconds) we know it by that size.
 
-    No line feed stands between the watermark and `scanned`. A settled file has nothing more to give.
+    `changed` is when anything happened to it, a renaming for one.
+
+    No line feed stands between the watermark and `scanned`. A settled file has nothing more to give; one that isn't in
+    the ledger, as long as the stream's files are those `beside` it.
     """
 
     size: int
     modified: int
     live: bool
+    changed: int
     since: float
     scanned: int = 0
     settled: bool = False
+    beside: tuple[tuple[int, Identity], ...] | None = None
 
 
 class Looks:
@@ -34,20 +39,30 @@ class Looks:
         self._monotonic = monotonic
         self._wall = wall
         self._streams: dict[tuple[str, str], dict[Identity, _Look]] = {}
+        self._resumed: dict[tuple[str, str], dict[Identity, Watermark]] = {}
 
     def resume(self, root: str, taken: Watermark) -> None:
-        """A former process took all of a file of this size and time stamp."""
-        look = _Look(taken.offset, taken.modified, taken.live, self._monotonic(), settled=True)
-        self._streams.setdefault((root, taken.key), {})[taken.identity] = look
+        """A former process took this much of a file."""
+        self._resumed.setdefault((root, taken.key), {})[taken.identity] = taken
+
+    def resumed(self, facts: Facts) -> Watermark | None:
+        """What a former process took, at the first look at a file that has nothing more than that."""
+        taken = self._resumed.get(facts.location.stream, {}).pop(facts.identity, None)
+        if taken is None or (taken.modified, taken.live) != (facts.modified, facts.location.number == 0):
+            return None
+        return taken if facts.location.packed or taken.offset == facts.stored else None
 
     def is_settled(self, facts: Facts) -> bool:
         """Whether the last look found nothing more to do, and the file has not changed, nor been rotated, since."""
         look = self._last(facts)
-        return look is not None and look.settled and look[:3] == _seen(facts)
+        if look is None or not look.settled or look[:4] != _seen(facts):
+            return False
+        return look.beside is None or look.beside == _beside(facts)
 
-    def settle(self, facts: Facts) -> None:
-        """Nothing more is to be had of the file as it is."""
-        self._note(facts, _Look(*_seen(facts), self._monotonic(), settled=True))
+    def settle(self, facts: Facts, *, begun: bool = True) -> None:
+        """Nothing more is to be had of the file as it is; `begun` tells whether the ledger has it."""
+        look = _Look(*_seen(facts), self._monotonic(), settled=True, beside=None if begun else _beside(facts))
+        self._note(facts, look)
 
     def scanned(self, facts: Facts) -> int:
         """How far from the watermark on the file is known to have no line feed."""
@@ -76,6 +91,7 @@ class Looks:
     def forget(self, location: Location) -> None:
         """Forget a stream."""
         self._streams.pop(location.stream, None)
+        self._resumed.pop(location.stream, None)
 
     def _last(self, facts: Facts) -> _Look | None:
         return self._streams.get(facts.location.stream, {}).get(facts.identity)
@@ -84,5 +100,9 @@ class Looks:
         self._streams.setdefault(facts.location.stream, {})[facts.identity] = look
 
 
-def _seen(facts: Facts) -> tuple[int, int, bool]:
-    return facts.stored, facts.modified, facts.location.number == 0
+def _seen(facts: Facts) -> tuple[int, int, bool, int]:
+    return facts.stored, facts.modified, facts.location.number == 0, facts.changed
+
+
+def _beside(facts: Facts) -> tuple[tuple[int, Identity], ...]:
+    return tuple((place.number, there.identity) for place, there in survey(facts.location))

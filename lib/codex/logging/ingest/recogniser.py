@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
-from codex.logging.errors import SourceChangedError, StaleWatermarkError
+from codex.logging.errors import SourceChangedError
 from codex.logging.events import Generation, Stream
 from codex.logging.ingest import ledger
-from codex.logging.ingest.ledger import Ending, Life
-from codex.logging.ingest.sources import Location, Source, survey
+from codex.logging.ingest.ledger import Ending, Glance, Life
+from codex.logging.ingest.sources import Location, Source, look_live, survey
 from codex.logging.store.segments import START
 from codex.logging.store.sqlite import Store
 
 
 class Recogniser:
-    """Compares open files with one store's ledger. Not for sharing between threads."""
+    """Compares open files with one store's ledger. Not for sharing between threads.
+
+    Methods raise SourceChangedError and StaleWatermarkError when the stream must be looked at again, SourceBusyError
+    and DatabaseError.
+    """
 
     def __init__(self, store: Store, lock_seconds: float, wall: Callable[[], float]) -> None:
         self._store = store
@@ -24,55 +28,62 @@ class Recogniser:
     def life(self, stream: Stream, source: Source, ahead: int) -> Life | None:
         """The generation that the file is, or begins; None when it gives nothing: it is empty, or a copy.
 
-        `ahead` bytes behind the watermark are read together with those before it. Raises SourceChangedError and
-        StaleWatermarkError when the stream must be looked at again, SourceBusyError and DatabaseError.
+        `ahead` bytes behind the watermark are read together with those before it.
         """
         facts = source.facts
-        mine = stream.at(facts.identity)
+        mine, seen = stream.at(facts.identity), ledger.NOTHING
         if mine is not None:
             source.prefetch(max(0, mine.cursor.offset - ledger.MARKER_BYTES), ledger.MARKER_BYTES + ahead)
             seen = ledger.glance(mine, source, facts.size)
             if seen.same:
                 return self._resume(Life(stream, mine, seen), source)
-        self._check(stream)
-        if mine is not None:
             self._hand_over(stream, mine, source)
-            if facts.size and ledger.is_edited(mine, seen, self._store.recorded):
-                return _rewrite(stream, mine, source)
         if facts.size == 0 or self._is_copy(stream, source):
             return None
-        return self._returned(stream, source) or self._moved(stream, source) or _begin(stream, source)
+        return (
+            self._returned(stream, source)
+            or self._rewritten(stream, mine, seen, source)
+            or self._moved(stream, source)
+            or self._begun(stream, mine, source)
+        )
+
+    def adopted(self, stream: Stream, live: Location) -> Stream | None:
+        """The stream, as it was, whose live file was renamed to here, where there is none; from now on it is here."""
+        facts = look_live(live)
+        if facts is None:
+            return None
+        for other, known in self._elsewhere(stream, facts.identity):
+            if known is ledger.former(other):
+                with Source(facts, self._lock_seconds) as source:
+                    if ledger.glance(known, source, source.facts.size).same:
+                        self._store.resume(other, known._replace(how="moved", ended=None), place=live.stream)
+                        return other
+        return None
 
     def note_gone(self, stream: Stream) -> None:
-        """Note that no file of the stream is there any more. Raises StaleWatermarkError."""
-        self._check(stream)
-        last = ledger.latest_live(stream) or stream.current
-        if last is not None and last.how not in {"deleted", "purged"}:
-            self._store.end(last.id, "deleted", stream.id, "gone")
+        """Note that no file of the stream is there any more."""
+        if stream.id and stream.state == "live":
+            live = ledger.live(stream)
+            self._store.end(stream, None if live is None else Ending(live.id, "deleted", False), state="gone")
 
-    def _check(self, stream: Stream) -> None:
-        """Raise StaleWatermarkError when the ledger no longer says this of the stream: another importer wrote it."""
-        known = self._store.stream(stream.root, stream.key)
-        if known != stream and (known is not None or stream.id):
-            raise StaleWatermarkError("another importer changed the ledger first")
+    # -- a generation that is known
 
     def _resume(self, life: Life, source: Source) -> Life:
         """Note where a known generation's file is by now."""
-        generation, identity = life.generation, source.facts.identity
-        if source.location.number:
-            how: str | None = "rotated"
-        elif identity != generation.identity:
-            how = "moved"
-        elif generation.how in {"deleted", "rotated"} and life.stream.current is generation:
-            how = None
-        else:
+        generation, facts = life.generation, source.facts
+        is_live = generation.is_live
+        how, ended = generation.how, generation.ended
+        if facts.location.number:
+            how, ended = "rotated", ended or self._wall()
+        elif facts.identity != generation.identity:
+            how, ended = "moved", None
+        elif not is_live:
+            how, ended = None, None
+        found = generation._replace(device=facts.identity[0], inode=facts.identity[1], how=how, ended=ended)
+        if found == generation and life.stream.state == "live":
             return life
-        if (how, *identity) == (generation.how, *generation.identity):
-            return life
-        ended = (generation.ended or self._wall()) if source.location.number else None
-        found = generation._replace(device=identity[0], inode=identity[1], how=how, ended=ended)
-        self._store.resume(found, None)
-        return Life(life.stream.having(found), found, life.glance)
+        displaced = None if facts.location.number or is_live else _displaced(life.stream, source)
+        return life._replace(stream=self._store.resume(life.stream, found, displaced), generation=found)
 
     def _hand_over(self, stream: Stream, generation: Generation, former: Source) -> None:
         """Let a rotated copy (copytruncate) be the generation that its file no longer is.
@@ -88,77 +99,114 @@ class Recogniser:
                         raise SourceChangedError(f"{former.location.path} was copied to {place.path}")
 
     def _is_copy(self, stream: Stream, source: Source) -> bool:
-        """Whether a rotated file has only what another file of the stream has, or had: a copy, or one half made."""
-        if not source.location.number:
+        """Whether a rotated file has only what a younger one has, or what was recorded before: whole, or in part."""
+        number = source.location.number
+        if not number:
             return False
+        held = self._held(stream, source)
+        if held:
+            home = self._home(held[0], source.location)
+            return home is not None and home < number
+        size, recorded = source.facts.size, self._store.recorded
+        for known in stream.generations:
+            if known.how != "purged" and ledger.is_prefix(known, source, size, recorded):
+                home = self._home(known, source.location)
+                if home is None or home < number:
+                    return True
+        return False
+
+    def _held(self, stream: Stream, source: Source) -> list[Generation]:
+        """The generations that the file goes on with, the longest first."""
         size = source.facts.size
-        return any(
-            ledger.is_prefix(known, source, size, self._store.recorded)
-            or (ledger.glance(known, source, size).same and self._at_home(known, source.location))
-            for known in reversed(stream.standing)
-        )
+        fitting = [known for known in reversed(stream.standing) if known.cursor.offset <= size]
+        held = [known for known in fitting if ledger.glance(known, source, size).same]
+        return sorted(held, key=lambda known: -known.cursor.offset)
+
+    def _home(self, generation: Generation, besides: Location) -> int | None:
+        """The number of another file that goes on with the generation: its own one, or a younger one."""
+        for place, facts in survey(besides):
+            if place != besides and (facts.identity == generation.identity or place.number < besides.number):
+                with Source(facts, self._lock_seconds) as source:
+                    if ledger.glance(generation, source, source.facts.size).same:
+                        return place.number
+        return None
 
     def _returned(self, stream: Stream, source: Source) -> Life | None:
         """The generation whose file was replaced by this one: copied, restored, or saved by an editor."""
-        facts = source.facts
-        for known in reversed(stream.standing):
-            seen = ledger.glance(known, source, facts.size)
-            if seen.same and not self._at_home(known, source.location):
-                return self._resume(Life(stream, known, seen), source)
-        former = ledger.latest_live(stream)
-        if former is None or source.location.number or stream.at(facts.identity) is not None:
+        for known in self._held(stream, source):
+            if self._home(known, source.location) is None:
+                return self._resume(Life(stream, known, ledger.glance(known, source, source.facts.size)), source)
+        return None
+
+    # -- a generation that begins
+
+    def _rewritten(self, stream: Stream, mine: Generation | None, seen: Glance, source: Source) -> Life | None:
+        """The generation that begins with the edited content of the one that the file was, or that its place had."""
+        former = mine
+        if former is None and source.location.number == 0:
+            former = ledger.former(stream)
+            if former is None or self._home(former, source.location) is not None:
+                return None
+            seen = ledger.glance(former, source, source.facts.size)
+        if former is None or not ledger.is_edited(former, seen, self._store.recorded):
             return None
-        seen = ledger.glance(former, source, facts.size)
-        edited = ledger.is_edited(former, seen, self._store.recorded) and not self._at_home(former, source.location)
-        return _rewrite(stream, former, source) if edited else None
+        self._displace(stream, former, source)
+        ending = Ending(former.id, "rewritten", True)
+        return self._begin(stream, source, ending, ledger.base_of_rewrite(stream, former))
+
+    def _begun(self, stream: Stream, mine: Generation | None, source: Source) -> Life:
+        ending = None
+        if mine is not None:
+            self._displace(stream, mine, source)
+            ending = Ending(mine.id, "truncated", False)
+        elif source.location.number == 0:
+            ending = _displaced(stream, source)
+        return self._begin(stream, source, ending, stream.seq)
+
+    def _begin(self, stream: Stream, source: Source, ending: Ending | None, base_seq: int) -> Life:
+        return ledger.begin(stream, source.facts, START, ending, base_seq, self._wall())
+
+    def _displace(self, stream: Stream, besides: Generation | None, source: Source) -> None:
+        """Note that the live file is another one now. Raises SourceChangedError when that was news."""
+        displaced = None if source.location.number else _displaced(stream, source)
+        if displaced is not None and displaced.generation != getattr(besides, "id", None):
+            self._store.end(stream, displaced)
+            raise SourceChangedError(f"{source.location.path} is another file than it was")
+
+    # -- other streams
 
     def _moved(self, stream: Stream, source: Source) -> Life | None:
         """The generation of another stream that was renamed to here; a reused inode ends that one instead."""
         facts = source.facts
-        for other in self._store.streams_by_identity(facts.identity):
-            known = other.at(facts.identity)
-            if other.id == stream.id or known is None:
-                continue
-            if any(there.identity == facts.identity for _, there in survey(Location(other.root, other.key, 0))):
-                continue  # a second name (hard link) is a stream of its own
+        for other, known in self._elsewhere(stream, facts.identity):
             seen = ledger.glance(known, source, facts.size)
-            if not seen.same:
-                if known.how != "replaced":
-                    self._store.end(known.id, "replaced", other.id)
+            if seen.same:
+                self._displace(stream, None, source)
+                how = "rotated" if facts.location.number else "moved"
+                if (known.how, known.ended is None) == (how, False):
+                    return Life(other, known, seen)
+                self._store.end(other, Ending(known.id, how, False))
+                raise SourceChangedError(f"{facts.location.path} is another log that was moved here")
+            if known is other.at(facts.identity):
+                self._store.end(other, Ending(known.id, "replaced", False))
+                raise SourceChangedError(f"{facts.location.path} has the inode that another log had")
+        return None
+
+    def _elsewhere(self, stream: Stream, identity: tuple[int, int]) -> Iterator[tuple[Stream, Generation]]:
+        """What other streams' generations had this inode, unless it is there as well: a hard link is another log."""
+        for other in self._store.streams_by_identity(identity):
+            if other.id == stream.id:
                 continue
-            whole = known is other.current and not stream.id and not facts.location.number
-            found = known._replace(how="moved", ended=None)
-            self._store.resume(found, facts.location.stream if whole else None)
-            kept = other._replace(root=facts.location.root, key=facts.location.key) if whole else other
-            return Life(kept.having(found), found, seen)
+            if all(there.identity != identity for _, there in survey(Location(other.root, other.key, 0))):
+                yield from ((other, known) for known in reversed(other.standing) if known.identity == identity)
+
+
+def _displaced(stream: Stream, source: Source) -> Ending | None:
+    """How the generation that the ledger has in the live file's place ends when the live file is another one."""
+    former = ledger.live(stream)
+    if former is None:
         return None
-
-    def _at_home(self, generation: Generation, besides: Location) -> bool:
-        """Whether another file of the stream holds this generation."""
-        for place, facts in survey(besides):
-            if facts.identity == generation.identity and place != besides:
-                with Source(facts, self._lock_seconds) as source:
-                    return ledger.glance(generation, source, facts.size).same
-        return False
-
-
-def _rewrite(stream: Stream, former: Generation, source: Source) -> Life:
-    base = ledger.base_of_rewrite(stream, former)
-    return ledger.begin(stream, source.facts.identity, START, Ending(former.id, "rewritten", True), base)
-
-
-def _begin(stream: Stream, source: Source) -> Life:
-    return ledger.begin(stream, source.facts.identity, START, _ending(stream, source), stream.seq)
-
-
-def _ending(stream: Stream, source: Source) -> Ending | None:
-    """How the generation that the live file was ends when this file begins a new one."""
-    mine, former = stream.at(source.facts.identity), ledger.latest_live(stream)
-    if mine is not None:
-        return Ending(mine.id, "truncated", False) if mine.ended is None else None
-    if former is None or former.ended is not None:
-        return None
-    numbers = [place.number for place, facts in survey(source.location) if facts.identity == former.identity]
-    if not numbers and not source.location.number:
-        return Ending(former.id, "deleted", False)
-    return Ending(former.id, "rotated", False) if any(numbers) else None
+    if former.identity == source.facts.identity:
+        return Ending(former.id, "truncated", False)
+    rotated = any(facts.identity == former.identity for _, facts in survey(source.location))
+    return Ending(former.id, "rotated" if rotated else "deleted", False)

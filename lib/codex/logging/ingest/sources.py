@@ -54,9 +54,10 @@ class Location(NamedTuple):
 
 
 class Facts(NamedTuple):
-    """What one look at a file told: where it is, identity, bytes, nanoseconds.
+    """What one look at a file told: where it is, identity, bytes, and nanoseconds.
 
-    `stored` are its bytes on the disk. Those of its text, `size`, are others where it is packed and was opened.
+    `modified` is its time stamp, `changed` that of its inode, which a renaming moves too. `stored` are its bytes on the
+    disk; those of its text, `size`, are others where it is packed and was opened.
     """
 
     location: Location
@@ -64,6 +65,7 @@ class Facts(NamedTuple):
     inode: int
     size: int
     modified: int
+    changed: int
     stored: int
 
     @property
@@ -107,7 +109,8 @@ def _is_text(name: str) -> bool:
 
 def facts_of(location: Location, status: os.stat_result) -> Facts:
     """The facts of a stat or fstat."""
-    return Facts(location, status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_size)
+    times = (status.st_mtime_ns, status.st_ctime_ns)
+    return Facts(location, status.st_dev, status.st_ino, status.st_size, *times, status.st_size)
 
 
 def look(location: Location) -> Facts | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -22,7 +23,7 @@ _GENERATION_COLUMNS = (
     'id, stream, device, inode, head_length, head, marker, "offset", seq, lines, line_seq, parts, skip_from,'
     " skip_reason, base_seq, chain, block, modified, began, ended, how, superseded_by"
 )
-_STREAM_COLUMNS = "id, root, path, session_id, format, error, parent_session_id, forked_from"
+_STREAM_COLUMNS = "id, root, path, session_id, format, error, parent_session_id, forked_from, state"
 _SELECT_GENERATIONS = f"SELECT {_GENERATION_COLUMNS} FROM generations WHERE stream = ? ORDER BY id"  # noqa: S608
 _SELECT_STREAM = f"SELECT {_STREAM_COLUMNS} FROM streams WHERE root = ? AND path = ?"  # noqa: S608
 _SELECT_STREAM_BY_ID = f"SELECT {_STREAM_COLUMNS} FROM streams WHERE id = ?"  # noqa: S608
@@ -38,8 +39,15 @@ SELECT root FROM found WHERE root IS NOT NULL"""
 _WATERMARKS = """
 SELECT s.path, g.device, g.inode, g."offset", g.modified, g.how IS NOT 'rotated'
 FROM streams AS s JOIN generations AS g ON g.stream = s.id
-WHERE s.root = ? AND g.superseded_by IS NULL AND coalesce(g.how, '') IN ('', 'rotated', 'moved')
+WHERE s.root = ? AND g.superseded_by IS NULL
+  AND (g.how = 'rotated' OR g.ended IS NULL AND coalesce(g.how, 'moved') = 'moved')
 ORDER BY g.id"""
+_VERSION = "PRAGMA data_version"
+_STREAM_AT = """
+SELECT id, EXISTS (SELECT 1 FROM generations WHERE stream = streams.id) FROM streams WHERE root = ? AND path = ?"""
+_STREAMS_SHARING = """
+SELECT s.root, s.path FROM generations AS g JOIN streams AS s ON s.id = g.stream
+WHERE g.device = ? AND g.inode = ? AND s.id <> ?"""
 _LEDGER = {
     "streams": "id, root, path, session_id, parent_session_id, forked_from, format, state",
     "generations": 'id, stream, device, inode, head_length, head, marker, "offset", seq, lines, line_seq, parts,'
@@ -57,8 +65,8 @@ INSERT INTO streams (root, path, session_id, format, parent_session_id, forked_f
 VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"""
 _INSERT_GENERATION = """
 INSERT INTO generations (stream, device, inode, head_length, head, marker, "offset", seq, lines, line_seq, parts,
-                         skip_from, skip_reason, base_seq, chain, block, modified, began, committed_at)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
+                         skip_from, skip_reason, base_seq, chain, block, modified, began, committed_at, ended, how)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
 _MOVE_WATERMARK = """
 UPDATE generations SET head_length = ?, head = ?, marker = ?, "offset" = ?, seq = ?, lines = ?, line_seq = ?,
                        parts = ?, skip_from = ?, skip_reason = ?, chain = ?, block = ?, modified = ?,
@@ -109,6 +117,12 @@ class Watermark(NamedTuple):
     modified: int
     live: bool
 
+    @classmethod
+    def of(cls, generation: Generation, key: str) -> Watermark:
+        """Of a generation that is where the ledger says."""
+        how = generation.how
+        return cls(key, generation.identity, generation.cursor.offset, generation.modified, how != "rotated")
+
 
 class Store:
     """The database of one process. Not for sharing between threads. Raises DatabaseError."""
@@ -118,6 +132,7 @@ class Store:
         self.connection = open_writer(path)
         self._held: _Held = {}
         self.connection.create_scalar_function("held", _let_go(self._held), 1)
+        self._version: int = scalar(self.connection, _VERSION)
 
     def close(self) -> None:
         """Close the file."""
@@ -133,6 +148,13 @@ class Store:
             yield
 
     # -- the ledger, read
+
+    def has_changed(self) -> bool:
+        """Whether another connection has written since the last call: what was read of the ledger may be outdated."""
+        with translated(self.path):
+            version: int = scalar(self.connection, _VERSION)
+        known, self._version = self._version, version
+        return known != version
 
     def stream(self, root: str, key: str) -> Stream | None:
         """The stream whose live file is `key` under `root`."""
@@ -203,24 +225,45 @@ class Store:
             self._insert_rows(stream, generation, batch)
         return _with_generation(stream, generation, ending, now)
 
-    def end(self, generation: int, how: str, stream: int, state: str | None = None) -> None:
-        """Note that a generation has ended, and how; `state` is the stream's from then on."""
-        with translated(self.path), immediate(self.connection):
-            self._end((generation, how, False), None, time.time())
-            if state is not None:
-                self.connection.execute("UPDATE streams SET state = ? WHERE id = ?", (state, stream))
+    def end(self, stream: Stream, ending: tuple[int, str, bool] | None, state: str | None = None) -> None:
+        """Note that one of the stream's generations has ended, and how; `state` is the stream's from then on.
 
-    def resume(self, generation: Generation, moved: tuple[str, str] | None) -> None:
-        """Note a generation's file under its new identity and state and, with `moved`, its stream's root and key."""
+        Raises StaleWatermarkError, with nothing written, when the ledger no longer says this of the stream.
+        """
         with translated(self.path), immediate(self.connection):
+            self._check_known(stream)
+            if ending is not None:
+                self._end(ending, None, time.time())
+            self.connection.execute("UPDATE streams SET state = coalesce(?, state) WHERE id = ?", (state, stream.id))
+
+    def resume(
+        self,
+        stream: Stream,
+        found: Generation,
+        ending: tuple[int, str, bool] | None = None,
+        place: tuple[str, str] | None = None,
+    ) -> Stream:
+        """Note a generation's file under its new identity and state, and the stream as live, and at a new place.
+
+        With `ending` another generation ends. Raises StaleWatermarkError, with nothing written, when the ledger no
+        longer says this of the stream, or has another one at the place.
+        """
+        now = time.time()
+        root, key = place or (stream.root, stream.key)
+        with translated(self.path), immediate(self.connection):
+            self._check_known(stream)
+            if place is not None:
+                self._make_room(place)
             self.connection.execute(
                 "UPDATE generations SET device = ?, inode = ?, how = ?, ended = ? WHERE id = ?",
-                (generation.device, generation.inode, generation.how, generation.ended, generation.id),
+                (found.device, found.inode, found.how, found.ended, found.id),
             )
+            if ending is not None:
+                self._end(ending, None, now)
             self.connection.execute(
-                "UPDATE streams SET root = coalesce(?, root), path = coalesce(?, path), state = 'live' WHERE id = ?",
-                (*(moved or (None, None)), generation.stream),
+                "UPDATE streams SET root = ?, path = ?, state = 'live' WHERE id = ?", (root, key, stream.id)
             )
+        return _without(stream.having(found), ending, None, now)._replace(root=root, key=key, state="live")
 
     def copy_ledger(self, former: apsw.Connection) -> None:
         """Take over another database's streams and generations, with nothing ingested yet, under the same ids."""
@@ -286,6 +329,20 @@ class Store:
             else:
                 self.connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
 
+    def _check_known(self, stream: Stream) -> None:
+        """Raise StaleWatermarkError when the ledger no longer says this of the stream; within a transaction."""
+        if scalar(self.connection, _VERSION) != self._version:
+            known = self._stream(self.connection.execute(_SELECT_STREAM_BY_ID, (stream.id,)).fetchone())
+            if known is None or known._replace(error=stream.error) != stream:
+                raise StaleWatermarkError("another importer changed the ledger of this stream first")
+
+    def _make_room(self, place: tuple[str, str]) -> None:
+        """Forget a stream that was noted at this place for an error alone; raise StaleWatermarkError for another."""
+        for number, has_begun in self.connection.execute(_STREAM_AT, place).fetchall():
+            if has_begun:
+                raise StaleWatermarkError("another importer found a stream there first")
+            self.connection.execute("DELETE FROM streams WHERE id = ?", (number,))
+
     def _begin_stream(self, stream: Stream) -> Stream:
         if stream.id:
             return stream
@@ -293,6 +350,13 @@ class Store:
         names = (stream.session_id, stream.format, stream.parent, stream.forked_from)
         self.connection.execute(_INSERT_STREAM, (*key, *names))
         return stream._replace(id=scalar(self.connection, _SELECT_STREAM, key))
+
+    def _check_alone(self, stream: Stream, identity: tuple[int, int]) -> None:
+        """Raise StaleWatermarkError when another stream is of this very path; within a transaction."""
+        path = os.path.realpath(os.path.join(stream.root, stream.key))
+        for root, key in self.connection.execute(_STREAMS_SHARING, (*identity, stream.id)):
+            if os.path.realpath(os.path.join(root, key)) == path:
+                raise StaleWatermarkError("another importer found this file first, under another root")
 
     def _move_watermark(self, stream: Stream, after: Generation, now: float) -> None:
         known = next(g for g in stream.generations if g.id == after.id)
@@ -312,8 +376,11 @@ class Store:
         latest = self.connection.execute(_LATEST_GENERATION, (stream.id,)).fetchone()
         if latest != ((stream.current.id, stream.seq) if stream.current else None):
             raise StaleWatermarkError("another importer began or continued a generation of this stream first")
+        self._check_known(stream)
+        if not stream.generations:
+            self._check_alone(stream, new.identity)
         fingerprint = (new.head_length, new.head, new.marker)
-        state = (*new.cursor, new.base_seq, new.chain, new.block, new.modified, now, now)
+        state = (*new.cursor, new.base_seq, new.chain, new.block, new.modified, now, now, new.ended, new.how)
         self.connection.execute(_INSERT_GENERATION, (stream.id, *new.identity, *fingerprint, *state))
         self.connection.execute("UPDATE streams SET state = 'live' WHERE id = ? AND state <> 'live'", (stream.id,))
         return new._replace(id=self.connection.last_insert_rowid(), stream=stream.id, began=now)
@@ -437,27 +504,34 @@ def read_stream_of(connection: apsw.Connection, generation: int) -> Stream | Non
 
 
 def _stream(row: tuple[Any, ...], generations: tuple[Generation, ...]) -> Stream:
-    number, root, key, session_id, form, error, parent, forked_from = row
-    return Stream(number, root, key, session_id, form, generations, error, parent, forked_from)
+    number, root, key, session_id, form, *rest = row
+    return Stream(number, root, key, session_id, form, generations, *rest)
 
 
 def _generation(row: tuple[Any, ...]) -> Generation:
     return Generation(*row[:7], Cursor(*row[7:14]), *row[14:])  # type: ignore[call-arg]
 
 
+def _without(stream: Stream, ending: tuple[int, str, bool] | None, successor: int | None, now: float) -> Stream:
+    """The stream once one of its generations has ended."""
+    if ending is None:
+        return stream
+    number, how, superseded = ending
+    former = next(g for g in stream.generations if g.id == number)
+    return stream.having(former._replace(ended=now, how=how, superseded_by=successor if superseded else None))
+
+
 def _with_generation(
     stream: Stream, generation: Generation, ending: tuple[int, str, bool] | None, now: float
 ) -> Stream:
     """The stream as the transaction left it."""
+    stream = _without(stream, ending, generation.id, now)
     known = list(stream.generations)
-    if ending is not None:
-        number, how, superseded = ending
-        successor = generation.id if superseded else None
-        known = [g._replace(ended=now, how=how, superseded_by=successor) if g.id == number else g for g in known]
     if any(g.id == generation.id for g in known):
         seq = generation.cursor.seq
         known = [generation if g.id == generation.id else g for g in known]
         known[-1] = known[-1]._replace(cursor=known[-1].cursor._replace(seq=seq))
     else:
         known.append(generation)
+        stream = stream._replace(state="live")
     return stream._replace(generations=tuple(known))

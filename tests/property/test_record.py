@@ -81,7 +81,7 @@ class World:
         self.database = folder / "s.db"
         self.files: list[Life | None] = [None]
         self.lives: list[Life] = []
-        self.lines = 0
+        self.lines = self.edits = 0
         self.awake = True
         self.stack = ExitStack()
         self.open()
@@ -156,7 +156,8 @@ class World:
             return
         data = bytearray(life.data)
         place = choose.randrange(max(0, life.recorded - 64), life.recorded)
-        data[place] = 0x41 if data[place] != 0x41 else 0x42
+        self.edits += 1  # a letter of its own: content that was there before is the former life, come back
+        data[place] = ord("A") + self.edits
         if b"\n" in data:
             self._replace(bytes(data), in_place=choose.random() < 0.5)
             self._begin(bytes(data))

@@ -9,6 +9,8 @@ from codex.logging.ingest.sources import Facts, Location, survey
 from codex.logging.store.sqlite import Watermark
 
 QUIET_SECONDS = 2.0
+# File systems take the time from a clock that goes on in steps: 1 to 10 ms on Linux.
+_GRAIN_NANOSECONDS = 20_000_000
 
 Identity = tuple[int, int]
 
@@ -19,7 +21,8 @@ class _Look(NamedTuple):
     `changed` is when anything happened to it, a renaming for one.
 
     No line feed stands between the watermark and `scanned`. A settled file has nothing more to give; one that isn't in
-    the ledger, as long as the stream's files are those `beside` it.
+    the ledger, as long as the stream's files are those `beside` it. A `fresh` look was taken so soon after a change
+    that another one may have left the same time stamp.
     """
 
     size: int
@@ -29,6 +32,7 @@ class _Look(NamedTuple):
     since: float
     scanned: int = 0
     settled: bool = False
+    fresh: bool = False
     beside: tuple[tuple[int, Identity], ...] | None = None
 
 
@@ -55,14 +59,15 @@ class Looks:
     def is_settled(self, facts: Facts) -> bool:
         """Whether the last look found nothing more to do, and the file has not changed, nor been rotated, since."""
         look = self._last(facts)
-        if look is None or not look.settled or look[:4] != _seen(facts):
+        if look is None or not look.settled or look.fresh or look[:4] != _seen(facts):
             return False
         return look.beside is None or look.beside == _beside(facts)
 
     def settle(self, facts: Facts, *, begun: bool = True) -> None:
         """Nothing more is to be had of the file as it is; `begun` tells whether the ledger has it."""
-        look = _Look(*_seen(facts), self._monotonic(), settled=True, beside=None if begun else _beside(facts))
-        self._note(facts, look)
+        fresh = facts.location.number == 0 and abs(self._wall() * 1e9 - facts.changed) < _GRAIN_NANOSECONDS
+        beside = None if begun else _beside(facts)
+        self._note(facts, _Look(*_seen(facts), self._monotonic(), settled=True, fresh=fresh, beside=beside))
 
     def scanned(self, facts: Facts) -> int:
         """How far from the watermark on the file is known to have no line feed."""

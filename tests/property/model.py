@@ -116,8 +116,9 @@ class Model:
         if not mine and log.lives and not log.gone:
             log.gone = True
             self._end(log.live, "deleted")
-        for file in sorted(mine, key=lambda file: -file.number):
-            self._read(log, file)
+        waiting = [file for file in reversed(mine) if not self._read(log, file)]
+        for file in waiting:
+            self._read(log, file, waited=True)
 
     def suspects(self, files: list[File]) -> list[tuple[str, int]]:
         """(key, place among its lives) of each life whose file was edited where no look compares it."""
@@ -145,21 +146,24 @@ class Model:
                     return other
         return Log(key, key.rpartition("/")[2].removesuffix(".ndjson"))
 
-    def _read(self, log: Log, file: File) -> None:
+    def _read(self, log: Log, file: File, *, waited: bool = False) -> bool:
+        """Take what the file has; False when it is to wait until the others were read."""
         mine = log.at(file.inode)
         if mine is not None and mine.goes_on(file.data):
             self._go_on(log, mine, file)
-            return
+            return True
         if mine is not None and self._is_handed_over(log, mine):
             mine = None
         held = [life for life in log.standing if life.goes_on(file.data)]
         held.sort(key=lambda life: (len(life.data), log.lives.index(life)), reverse=True)
         if not file.data or (file.number and self._is_copy(log, held, file)):
-            return
+            return True
+        if not waited and mine is None and held and self._is_younger(held[0], file):
+            return False
         for life in held:
             if self._home(life, file) is None:
                 self._go_on(log, life, file)
-                return
+                return True
         former = mine
         if former is None and file.number == 0 and log.former and self._home(log.former, file) is None:
             former = log.former
@@ -171,6 +175,7 @@ class Model:
             if mine is not None:
                 self._displace(log, file, besides=mine)
             self._begin(log, file, log.lives[-1].seq if log.lives else 0, mine, "truncated")
+        return True
 
     def _is_handed_over(self, log: Log, life: Life) -> bool:
         """Whether a rotated copy is from now on what the file was that doesn't go on with this life any more."""
@@ -181,12 +186,16 @@ class Model:
         return False
 
     def _is_copy(self, log: Log, held: list[Life], file: File) -> bool:
-        """Whether a rotated file has only what a younger one has, or what was recorded before."""
-        if held:
-            home = self._home(held[0], file)
-            return home is not None and home < file.number
-        homes = [self._home(life, file) for life in log.lives if life.holds(file.data)]
-        return any(home is None or home < file.number for home in homes)
+        """Whether all that a rotated file could give was recorded as the beginning of a younger one, or one gone."""
+        if held and not self._is_younger(held[0], file):
+            return False
+        data = file.data[: _takeable(file.data) or len(file.data)]
+        lives = [life for life in log.lives if life.holds(data)]
+        return any(self._is_younger(life, file) or self._home(life, file) is None for life in lives)
+
+    def _is_younger(self, life: Life, file: File) -> bool:
+        home = self._home(life, file)
+        return home is not None and home < file.number
 
     def _home(self, life: Life, besides: File) -> int | None:
         """The number of another file that goes on with this life: its own one, or a younger one."""

@@ -118,10 +118,18 @@ class Engine:
         self._keep_up()
         location = self._known(location)
         stream = self._stream(location)
-        seen = self._oldest_unread(stream, location)
-        if seen is None:
+        unread = self._unread(stream, location)
+        if not unread:
             return Progress()
+        progress = self._take(stream, unread[0], final)
+        rest = len(unread) > 1 and (final or progress.again is None)
+        return progress._replace(more=True) if rest else progress
+
+    def _take(self, stream: Stream, seen: Facts, final: bool) -> Progress:
         with Source(seen, self._lock_seconds) as source:
+            if self._looks.turn(seen) == 0 and self._recogniser.waits(stream, source):
+                self._looks.postpone(source.facts)
+                return Progress(more=True)
             scanned = self._looks.scanned(source.facts)
             life = self._recogniser.life(stream, source, ahead=0 if scanned else self._limits.batch)
             if life is None:
@@ -181,17 +189,14 @@ class Engine:
 
     # -- which file, and which life of it
 
-    def _oldest_unread(self, stream: Stream, location: Location) -> Facts | None:
-        """The stream's file to read next: rotated ones to their end before the live one."""
+    def _unread(self, stream: Stream, location: Location) -> list[Facts]:
+        """The stream's files to read: rotated ones to their end before the live one, then what was to wait."""
         files = [facts for _, facts in survey(location)]
         self._looks.keep(location, [facts.identity for facts in files])
-        for facts in reversed(files):
-            if not self._is_settled(facts):
-                return facts
         if not files:
             self._recogniser.note_gone(stream)
             self.forget(location)
-        return None
+        return sorted((facts for facts in reversed(files) if not self._is_settled(facts)), key=self._looks.turn)
 
     # -- what is remembered between calls: all of it can be lost
 

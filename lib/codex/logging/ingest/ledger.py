@@ -12,6 +12,7 @@ from codex.logging.ingest.sources import Facts
 
 HEAD_BYTES = 1024
 MARKER_BYTES = 64
+_PIECE = 64 << 10
 
 Recorded = Callable[[int, int, int], bytes]
 
@@ -71,6 +72,18 @@ def is_prefix(generation: Generation, source: Bytes, size: int, recorded: Record
     return head == recorded(generation.id, 0, len(head)) and source.read(start, size - start) == recorded(
         generation.id, start, size
     )
+
+
+def end_of_lines(source: Bytes, size: int) -> int:
+    """Where the last whole line of a file of `size` bytes ends; 0 where there is none."""
+    end = size
+    while end > 0:
+        start = max(0, end - _PIECE)
+        found = source.read(start, end - start).rfind(b"\n") + 1
+        if found:
+            return start + found
+        end = start
+    return 0
 
 
 def live(stream: Stream) -> Generation | None:

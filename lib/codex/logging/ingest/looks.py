@@ -33,6 +33,7 @@ class _Look(NamedTuple):
     scanned: int = 0
     settled: bool = False
     fresh: bool = False
+    postponed: bool = False
     beside: tuple[tuple[int, Identity], ...] | None = None
 
 
@@ -68,6 +69,17 @@ class Looks:
         fresh = facts.location.number == 0 and abs(self._wall() * 1e9 - facts.changed) < _GRAIN_NANOSECONDS
         beside = None if begun else _beside(facts)
         self._note(facts, _Look(*_seen(facts), self._monotonic(), settled=True, fresh=fresh, beside=beside))
+
+    def postpone(self, facts: Facts) -> None:
+        """The file is to be looked at once nothing more is to be had of the stream's others."""
+        self._note(facts, _Look(*_seen(facts), self._monotonic(), postponed=True))
+
+    def turn(self, facts: Facts) -> int:
+        """When an unsettled file is to be looked at: 0; 1 once it was postponed; 2 where the last look may do."""
+        look = self._last(facts)
+        if look is None or look[:4] != _seen(facts):
+            return 0
+        return 2 if look.fresh else int(look.postponed)
 
     def scanned(self, facts: Facts) -> int:
         """How far from the watermark on the file is known to have no line feed."""

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+from codex.logging.config import LINE_LIMIT
 from codex.logging.errors import SourceChangedError
-from codex.logging.events import Generation, Stream
+from codex.logging.events import Cursor, Generation, Stream
 from codex.logging.ingest import ledger
+from codex.logging.ingest.formats import named
 from codex.logging.ingest.ledger import Ending, Glance, Life
+from codex.logging.ingest.lines import decode_tail
 from codex.logging.ingest.sources import Location, Source, look_live, survey
 from codex.logging.store.segments import START
 from codex.logging.store.sqlite import Store
@@ -38,7 +41,7 @@ class Recogniser:
             if seen.same:
                 return self._resume(Life(stream, mine, seen), source)
             self._hand_over(stream, mine, source)
-        if facts.size == 0 or self._is_copy(stream, source):
+        if facts.size == 0 or (facts.location.number and self._is_copy(stream, source)):
             return None
         return (
             self._returned(stream, source)
@@ -98,22 +101,29 @@ class Recogniser:
                         self._resume(Life(stream, generation, seen), copy)
                         raise SourceChangedError(f"{former.location.path} was copied to {place.path}")
 
-    def _is_copy(self, stream: Stream, source: Source) -> bool:
-        """Whether a rotated file has only what a younger one has, or what was recorded before: whole, or in part."""
-        number = source.location.number
-        if not number:
+    def waits(self, stream: Stream, source: Source) -> bool:
+        """Whether it shows only once the younger files were read if a rotated file has more than one of them."""
+        facts = source.facts
+        if not facts.location.number or not facts.size or stream.at(facts.identity) is not None:
             return False
         held = self._held(stream, source)
-        if held:
-            home = self._home(held[0], source.location)
-            return home is not None and home < number
-        size, recorded = source.facts.size, self._store.recorded
-        for known in stream.generations:
-            if known.how != "purged" and ledger.is_prefix(known, source, size, recorded):
-                home = self._home(known, source.location)
-                if home is None or home < number:
-                    return True
-        return False
+        return bool(held) and self._is_younger(held[0], source) and not self._is_copy(stream, source)
+
+    def _is_copy(self, stream: Stream, source: Source) -> bool:
+        """Whether all that a rotated file could give was recorded as the beginning of a younger file, or one gone."""
+        held = self._held(stream, source)
+        if held and not self._is_younger(held[0], source):
+            return False
+        length, recorded = _takeable(stream, source), self._store.recorded
+        return any(
+            self._is_younger(known, source) or self._home(known, source.location) is None
+            for known in stream.generations
+            if known.how != "purged" and ledger.is_prefix(known, source, length, recorded)
+        )
+
+    def _is_younger(self, generation: Generation, source: Source) -> bool:
+        home = self._home(generation, source.location)
+        return home is not None and home < source.location.number
 
     def _held(self, stream: Stream, source: Source) -> list[Generation]:
         """The generations that the file goes on with, the longest first."""
@@ -199,6 +209,17 @@ class Recogniser:
                 continue
             if all(there.identity != identity for _, there in survey(Location(other.root, other.key, 0))):
                 yield from ((other, known) for known in reversed(other.standing) if known.identity == identity)
+
+
+def _takeable(stream: Stream, source: Source) -> int:
+    """How many of a file's bytes can be taken as it is: whole lines, and a tail that is objects, or may be."""
+    size = source.facts.size
+    end = ledger.end_of_lines(source, size)
+    if end == 0 or end == size or size - end > LINE_LIMIT:
+        return size
+    tail = source.read(end, size - end)
+    is_open = tail[0] and decode_tail(tail, Cursor(), named(stream.format).decode) is None
+    return end if is_open else size
 
 
 def _displaced(stream: Stream, source: Source) -> Ending | None:

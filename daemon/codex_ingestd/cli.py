@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import faulthandler
 import json
 import logging
 import os
 import shlex
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import click
@@ -19,7 +20,7 @@ from codex.logging.ingest.formats import named
 from codex_ingestd import audit, log
 from codex_ingestd.finalize_command import chosen_hooks, finalize, hook_options
 from codex_ingestd.housekeeping import VERIFY_BYTES_PER_MINUTE
-from codex_ingestd.service import Service
+from codex_ingestd.service import Plan, Service
 from codex_ingestd.status import SHOWN_FINDINGS, Status, read_status
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -74,16 +75,20 @@ def command() -> None:
 )
 @_level
 def run(roots: tuple[str, ...], db: str | None, verify_rate: float, log_level: str, **hooks: Any) -> int:
-    """Watch the folder and ingest each append, until SIGTERM or Ctrl-C.
+    """Watch the folder and ingest each append, until SIGTERM or Ctrl-C. SIGHUP reads the settings anew.
 
     Exit codes: 0 stopped as asked, 1 it can't go on, 2 bad usage, 3 another daemon serves this database.
     """
     config.refuse_test_mode()
-    log.set_up(log_level)
-    folders, formats, database = _places(roots, db)
-    rate = round(verify_rate * (1 << 20))
-    service = Service(database, folders, chosen_hooks(**hooks), formats=formats, verify_rate=rate)
-    service.run(on_open=lambda: _welcome(folders, database))
+    faulthandler.enable()  # the watchdog's SIGABRT leaves in the log where each thread stood
+
+    def read() -> Plan:
+        log.set_up(log_level)
+        folders, formats, _ = _places(roots, db)
+        return Plan(folders, formats, chosen_hooks(**hooks), round(verify_rate * (1 << 20)))
+
+    plan, database = read(), config.resolve_database(db)
+    Service(database, plan, read).run(on_open=lambda: _welcome(plan.roots, database))
     return 0
 
 
@@ -100,7 +105,7 @@ def once(roots: tuple[str, ...], db: str | None, log_level: str) -> int:
     log.set_up(log_level)
     folders, formats, database = _places(roots, db)
     began = time.perf_counter()
-    service = Service(database, folders, formats=formats)
+    service = Service(database, Plan(folders, formats))
     events, rejects = service.once()
     seconds = time.perf_counter() - began
     click.echo(f"{events} new rows, {rejects} rejects in {seconds:.2f} s into {database}")
@@ -158,7 +163,7 @@ def _root(text: str) -> tuple[str, str | None]:
     return folder, form or None
 
 
-def _welcome(folders: list[str], database: str) -> None:
+def _welcome(folders: Sequence[str], database: str) -> None:
     """For a person who starts it by hand: where things are, and the first record."""
     reader = os.path.join(os.path.dirname(os.path.abspath(sys.argv[0])), "codex-logs")
     record = """'{"ts":"'$(date -u +%FT%TZ)'","role":"user","message":"hello"}'"""

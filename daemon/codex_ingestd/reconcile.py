@@ -48,6 +48,11 @@ class Reconciler:
         """Whether a sweep has begun and not ended."""
         return self._sweep is not None
 
+    @property
+    def has_swept(self) -> bool:
+        """Whether each file was looked at once."""
+        return self._ended > -_NEVER
+
     def wait(self, now: float) -> float:
         """Seconds until there is something to do."""
         return 0.0 if self.running else max(0.0, self._at - now)

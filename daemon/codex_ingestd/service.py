@@ -6,12 +6,14 @@ import json
 import logging
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from types import FrameType
+from typing import NamedTuple
 
-from codex.logging.errors import DatabaseError
+from codex.logging.errors import CodexLoggingError, DatabaseError
 from codex.logging.ingest.sources import Location, locate
 from codex.logging.store.sqlite import Store
 from codex_ingestd.database import Database
@@ -20,6 +22,7 @@ from codex_ingestd.hooks import Hook
 from codex_ingestd.housekeeping import VERIFY_BYTES_PER_MINUTE, Housekeeping
 from codex_ingestd.intake import Failure, Intake
 from codex_ingestd.marks import EVERYTHING, Marks
+from codex_ingestd.notify import Notifier
 from codex_ingestd.reconcile import Reconciler
 from codex_ingestd.watcher import Watcher
 
@@ -28,55 +31,82 @@ DRAIN_SECONDS = 10.0
 log = logging.getLogger(__name__)
 
 
+class Plan(NamedTuple):
+    """What a daemon goes by, and can take up anew while it runs: see Service.reload.
+
+    `formats` names the format of all logs of a root, `verify_rate` is bytes a minute.
+    """
+
+    roots: Sequence[str]
+    formats: Mapping[str, str] = {}
+    hooks: Sequence[Hook] = ()
+    verify_rate: int = VERIFY_BYTES_PER_MINUTE
+
+
 class Service:
-    """A daemon's life over some roots and one database; `formats` names the format of all logs of a root."""
+    """A daemon's life over one database. On SIGHUP `reread` says what it is to go by from then on."""
 
     def __init__(
         self,
         database: str,
-        roots: Sequence[str],
-        hooks: Sequence[Hook] = (),
-        *,
-        formats: Mapping[str, str] | None = None,
-        verify_rate: int = VERIFY_BYTES_PER_MINUTE,
+        plan: Plan,
+        reread: Callable[[], Plan] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._database = database
-        self._verify_rate = verify_rate
-        self._roots = list(roots)
-        self._formats = formats or {}
-        self._hooks = list(hooks)
+        self._plan = plan
+        self._reread = reread
         self._clock = clock
         self._marks = Marks()
-        self._watcher = Watcher(self._roots, self._marks)
+        self._notifier = Notifier(os.environ)
+        self._watcher: Watcher
+        self._hook_runners: HookRunners
         self._intake: Intake
         self._reconciler: Reconciler
         self._noted: str | None = None
         self._stopping = False
+        self._reload_asked = False
 
     def run(self, on_open: Callable[[], None]) -> None:
         """Watch and ingest until SIGTERM or SIGINT; then take what is already there, and return.
 
         `on_open` is called once the database is had. Raises DaemonRunningError and DatabaseError where it isn't.
         """
-        with self._signals(), closing(self._watcher):
-            with self._opened() as database:
-                on_open()
-                self._watcher.start(self._clock())
-                log.info("watching", extra={"roots": self._roots, "database": self._database, "pid": os.getpid()})
-                self._serve(database)
+        with self._signals():
             while not self._stopping:
-                log.warning(
-                    "the database file was deleted or replaced: opening it anew", extra={"database": self._database}
-                )
-                with self._opened() as database:
-                    self._serve(database)
+                self._notifier.status(f"opening {self._database}")
+                with Database(self._database) as database:
+                    on_open()
+                    self._attend(database)
+                on_open = _nothing
 
-    @contextmanager
-    def _opened(self) -> Iterator[Database]:
-        """The database, and its hooks at work."""
-        with Database(self._database) as database, HookRunners(self._database, self._hooks) as self._hook_runners:
-            yield database
+    def _attend(self, database: Database) -> None:
+        """One database, until it is to stop, or until its file is another one."""
+        while not self._stopping:
+            roots, _, hooks, _ = self._plan
+            with closing(Watcher(roots, self._marks)) as self._watcher, HookRunners(database.path, hooks) as runners:
+                self._hook_runners = runners
+                self._watcher.start(self._clock())
+                log.info("watching", extra={"roots": list(roots), "database": database.path, "pid": os.getpid()})
+                self._serve(database)
+            if self._reload_asked:
+                self.reload()
+            elif not self._stopping:
+                log.warning(
+                    "the database file was deleted or replaced: opening it anew", extra={"database": database.path}
+                )
+                return
+
+    def reload(self) -> None:
+        """Go by what `reread` says now; where it raises, by what was in force."""
+        self._reload_asked = False
+        self._notifier.reloading(self._clock())
+        try:
+            self._plan = self._reread() if self._reread is not None else self._plan
+        except CodexLoggingError as error:
+            log.error("not reloaded: %s", error, extra={"hint": error.hint})
+        else:
+            log.info("reloaded")
 
     def once(self) -> tuple[int, int]:
         """One full pass over every file; (events, rejects) that it brought."""
@@ -97,21 +127,23 @@ class Service:
 
     def _begin(self, store: Store) -> None:
         """Take up what the store already has."""
-        self._intake = Intake(store, self._clock, self._formats)
+        self._intake = Intake(store, self._clock, self._plan.formats)
         known: set[tuple[str, str]] = set()
-        for root in self._roots:
+        for root in self._plan.roots:
             self._intake.engine.resume(root)
             known.update((root, key) for key in store.live_keys(root))
         is_settled = self._intake.engine.is_settled
-        self._reconciler = Reconciler(self._roots, known, is_settled, self._intake.mark, self._clock)
+        self._reconciler = Reconciler(self._plan.roots, known, is_settled, self._intake.mark, self._clock)
         self._noted = None
 
     def _serve(self, database: Database) -> None:
-        """The loop, until it is to stop, or until the database's file is another one."""
+        """The loop, until it is to stop or to reload, or until the database's file is another one."""
         self._begin(database.store)
-        housekeeping = Housekeeping(database.store, self._clock, self._verify_rate)
+        housekeeping = Housekeeping(database.store, self._clock, self._plan.verify_rate)
         check_at = 0.0
         while not self._stopping:
+            if self._reload_asked:
+                return
             now = self._clock()
             if now >= check_at:
                 if database.is_replaced():
@@ -123,8 +155,25 @@ class Service:
             if self._is_idle:
                 housekeeping.step()
             database.relieve()
+            self._tell()
+        self._notifier.stopping()
         self._drain()
         self._note(database.store, None)
+
+    def _tell(self) -> None:
+        """Let systemd know that the loop goes round; and, once each file was looked at, that it is ready."""
+        self._notifier.feed(self._clock())
+        if self._reconciler.has_swept and not self._notifier.is_ready:
+            self._notifier.ready()
+            self._notifier.status(self._condition)
+
+    @property
+    def _condition(self) -> str:
+        """For people, in one line."""
+        if self._intake.stalled:
+            return "the database takes no rows: the log tells why"
+        means = "polling" if self._watcher.state == "polling" else "watching"
+        return f"{means} {len(self._plan.roots)} folders, {len(self._intake)} files wait"
 
     def _turn(self) -> None:
         """One batch of one file, and one slice of the sweep."""
@@ -139,7 +188,7 @@ class Service:
     def _wait(self, now: float, check_at: float, housekeeping: Housekeeping) -> float:
         """Seconds until something is to be done."""
         idle = housekeeping.wait(now) if self._is_idle else None
-        waits = (check_at - now, self._reconciler.wait(now), self._intake.wait(now), idle)
+        waits = (check_at - now, self._notifier.wait(now), self._reconciler.wait(now), self._intake.wait(now), idle)
         return max(0.0, min(wait for wait in waits if wait is not None))
 
     def _take_marks(self, timeout: float) -> None:
@@ -152,7 +201,7 @@ class Service:
                 self._intake.mark(location, now)
 
     def _locate(self, path: str) -> Location | None:
-        for root in self._roots:
+        for root in self._plan.roots:
             if location := locate(root, path):
                 return location
         return None
@@ -174,12 +223,14 @@ class Service:
         """Leave in the database what `status` can't see from outside."""
         state = {
             "pid": os.getpid(),
-            "roots": self._roots,
+            "roots": list(self._plan.roots),
             "watcher": self._watcher.state,
             "reason": self._watcher.reason,
             "rebuilds": self._watcher.rebuilds,
         }
         self._note(store, json.dumps(state))
+        if self._notifier.is_ready:
+            self._notifier.status(self._condition)
 
     def _note(self, store: Store, state: str | None) -> None:
         if state == self._noted or self._intake.stalled:
@@ -193,15 +244,26 @@ class Service:
 
     @contextmanager
     def _signals(self) -> Iterator[None]:
-        """SIGTERM and SIGINT end the loop; the former handlers come back."""
-        former = {number: signal.signal(number, self._stop) for number in (signal.SIGTERM, signal.SIGINT)}
+        """SIGTERM and SIGINT end the loop, SIGHUP reloads, or ends it with its terminal; former handlers come back."""
+        hangup = self._stop if sys.stderr.isatty() else self._ask_reload
+        handlers = {signal.SIGTERM: self._stop, signal.SIGINT: self._stop, signal.SIGHUP: hangup}
+        former = {number: signal.signal(number, handler) for number, handler in handlers.items()}
         try:
             yield
         finally:
             for number, handler in former.items():
                 signal.signal(number, handler)
 
+    # No lock may be taken in a handler: the main thread may hold it, and goes on only after this.
+
     def _stop(self, number: int, frame: FrameType | None) -> None:
-        # No lock may be taken here: the main thread may hold it, and goes on only after this.
         self._stopping = True
         self._marks.wake()
+
+    def _ask_reload(self, number: int, frame: FrameType | None) -> None:
+        self._reload_asked = True
+        self._marks.wake()
+
+
+def _nothing() -> None:
+    """For a database that is opened once more."""

@@ -662,6 +662,17 @@ def test_ten_lines_cut_and_a_hundred_written_at_once(importer: Importer, recorde
     assert recorded.rows() == rows(*range(10), *range(100, 200))
 
 
+def test_half_a_line_cut_off_and_other_lines_in_its_place(importer: Importer, recorded: Recorded, log: Path) -> None:
+    """What was looked at while it was half a line doesn't make one line of those that stand there by now."""
+    log.write_bytes(lines(1, 2) + lines(3)[:-20])
+    assert [importer.take(final=False), importer.take(final=False)] == [2, 0]
+    os.truncate(log, 0)
+    with log.open("ab") as file:
+        file.write(lines(*range(4, 9)))
+    assert importer.take(final=False) == 5
+    assert recorded.rows() == [(seq, 0, str(name)) for seq, name in enumerate((1, 2, 4, 5, 6, 7, 8), 1)]
+
+
 @pytest.mark.parametrize("final", [True, False])
 def test_half_a_line_before_a_stop_and_the_rest_after(
     start: Callable[[], Importer], recorded: Recorded, log: Path, final: bool

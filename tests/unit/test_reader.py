@@ -86,6 +86,13 @@ def test_a_search_goes_on_where_it_ended() -> None:
     assert next_chunk(source, 13, Cursor(), LIMITS, scanned=12) == Chunk(line=b"x" * 12)
 
 
+@pytest.mark.parametrize("data", [b"ab\ncd\nef\n", b"ab\n" + b"x" * 12 + b"\n", b"ab\n" + b"x" * 20])
+def test_what_was_scanned_may_have_been_cut_and_have_grown_anew(data: bytes) -> None:
+    """Several lines stand where a part of one stood: they are lines of their own, none of them over the limit."""
+    assert chunk(data, scanned=4) == chunk(data)
+    assert chunk(b"ab\n" + b"x" * 20, scanned=22) == Chunk(b"ab\n", more=True)
+
+
 def test_a_tail_is_given_when_it_is_asked_for_and_all_there_is() -> None:
     """Whole lines come first; a line over the limit has no tail."""
     assert chunk(b"{}", tail=True).tail == b"{}"

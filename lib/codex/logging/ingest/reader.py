@@ -54,12 +54,18 @@ class Chunk(NamedTuple):
 def next_chunk(
     source: Bytes, size: int, cursor: Cursor, limits: Limits, *, scanned: int = 0, tail: bool = False
 ) -> Chunk:
-    """The chunk that follows the cursor in a file of `size` bytes: one batch, or one longer line."""
+    """The chunk that follows the cursor in a file of `size` bytes: one batch, or one longer line.
+
+    No line feed stood before `scanned` at an earlier look. One may do by now: the file may have been cut and have grown
+    anew since.
+    """
     start = cursor.offset
     if cursor.skip_reason == "oversize":
         return _inside_skip(source, size, start, limits)
     if scanned > start and not tail:
-        return _longer_line(source, size, start, scanned, limits)
+        found = _longer_line(source, size, start, scanned, limits)
+        if not found.oversize and b"\n" not in found.line:
+            return found
     data = source.read(start, min(limits.batch, size - start))
     while data.count(b"\n") > MOST_LINES:
         data = data[: len(data) // 2]

@@ -26,6 +26,10 @@ _VARIABLES = (
     "CODEX_LOG_FILE_MODE",
     "CODEX_LOG_LEVEL",
     "CODEX_FINALIZE",
+    "CODEX_HOOK",
+    "CODEX_HOOK_SECONDS",
+    "CODEX_VERIFY_MIB_PER_MINUTE",
+    "CODEX_INGESTD_CONFIG",
 )
 
 
@@ -41,10 +45,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 @pytest.fixture(autouse=True)
-def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    """None of the product's variables are set, and no relative path was used yet."""
+def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest.MonkeyPatch:
+    """None of the product's variables are set, the user has no file of settings, no relative path was used yet."""
     for name in _VARIABLES:
         monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / ".config"))
     monkeypatch.setattr(config, "_first_seen", {})
     return monkeypatch
 

@@ -1,20 +1,15 @@
-"""`codex-ingestd finalize`, and the options by which `run` gets its hooks."""
+"""`codex-ingestd finalize`."""
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
-from typing import Any, TypeVar
 
 import click
 
 from codex.logging import config
 from codex.logging import finalize as library
 from codex.logging.terminal import db_option, json_option
-from codex_ingestd.hooks import COMMAND_SECONDS, CopyAndStage, Hook, chosen
-
-Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 @click.command(epilog="\b\nExamples:\n  codex-ingestd finalize\n  ALLOW_AUTOLFS=1 codex-ingestd finalize --json")
@@ -48,36 +43,3 @@ def finalize(db: str | None, log_dir: str | None, as_json: bool) -> int:
     if done.backup is not None:
         click.echo(f"{done.backup}: copied as well")
     return int(bool(done.failures))
-
-
-def hook_options(command: Command) -> Command:
-    """The parameters `finalize`, `hook` and `hook_seconds` of a command that runs hooks: see chosen_hooks."""
-    for option in (
-        click.option(
-            "--hook-seconds",
-            type=click.FloatRange(min=0, min_open=True),
-            default=COMMAND_SECONDS,
-            show_default=True,
-            help="Time limit of a COMMAND.",
-        ),
-        click.option(
-            "--hook",
-            multiple=True,
-            metavar="finalize|archive|COMMAND",
-            help="Run this when a session has ended; may be given again. A COMMAND gets details as JSON.",
-        ),
-        click.option(
-            "--finalize",
-            is_flag=True,
-            envvar="CODEX_FINALIZE",
-            show_envvar=True,
-            help="The same as --hook finalize.",
-        ),
-    ):
-        command = option(command)
-    return command
-
-
-def chosen_hooks(finalize: bool, hook: tuple[str, ...], hook_seconds: float) -> list[Hook]:
-    """The hooks that these options ask for. Raises ConfigError."""
-    return chosen([*([CopyAndStage.name] if finalize else []), *hook], hook_seconds)

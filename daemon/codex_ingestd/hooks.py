@@ -160,6 +160,9 @@ class _Output:
                 self._kept = (self._kept + piece)[-OUTPUT_BYTES:]
 
 
+BUILT_IN = (CopyAndStage.name, Archive.name)
+
+
 def chosen(names: Sequence[str], seconds: float = COMMAND_SECONDS) -> list[Hook]:
     """The hooks of these names: `finalize`, `archive`, or a command line. Raises ConfigError."""
     return [_hook(name, seconds) for name in dict.fromkeys(names)]

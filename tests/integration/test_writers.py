@@ -263,6 +263,7 @@ LIGHT = """
 import sys
 import codex.logging
 heavy = {"apsw", "sqlite3", "watchdog", "rich", "click", "portalocker", "msgspec", "zstandard", "logging", "uuid"}
+heavy.add("tomllib")
 print(sorted(heavy & {name.partition(".")[0] for name in set(sys.modules) - before}))
 """
 

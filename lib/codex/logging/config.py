@@ -10,6 +10,7 @@ from codex.logging.errors import ConfigError, SessionIdError
 
 DEFAULT_LOG_DIR = ".codex/sessions"
 DEFAULT_DATABASE = ".codex/session_logs.db"
+_WORKSPACE = "GH_COPILOT_WORKSPACE"
 LINE_LIMIT = 64 << 20
 BATCH_BYTES = 1 << 20
 
@@ -40,9 +41,9 @@ def resolve_log_dir(argument: str | os.PathLike[str] | None = None) -> str:
 
 
 def resolve_database(argument: str | os.PathLike[str] | None = None) -> str:
-    """The SQLite file: the argument, CODEX_LOG_DB_PATH, CODEX_DB_PATH, then the workspace's, then the default.
+    """The SQLite file: the argument, database_variable's, `db` of `codex-ingestd.toml`, then the default.
 
-    A variable that names an `.ndjson` file is passed over: see single_log. An argument that does raises ConfigError.
+    An argument that names an `.ndjson` file raises ConfigError, as does a file that can't be read.
     """
     if argument:
         if _is_log(argument):
@@ -50,11 +51,48 @@ def resolve_database(argument: str | os.PathLike[str] | None = None) -> str:
                 f"{os.fspath(argument)} is the name of a log, not of a database", hint="Give a *.db file."
             )
         return absolute(argument)
-    for chosen in (os.environ.get("CODEX_LOG_DB_PATH"), os.environ.get("CODEX_DB_PATH")):
+    return (None if database_variable() else _database_of_file()) or environment_database()
+
+
+def environment_database() -> str:
+    """The database by variables and default alone."""
+    variable = database_variable()
+    if variable is None:
+        return _setting(DEFAULT_DATABASE)
+    chosen = os.environ[variable]
+    return _setting(os.path.join(chosen, "databases", "codex_log.db") if variable == _WORKSPACE else chosen)
+
+
+def database_variable() -> str | None:
+    """The variable that says where the database is: CODEX_LOG_DB_PATH, CODEX_DB_PATH, GH_COPILOT_WORKSPACE, or none.
+
+    One that names an `.ndjson` file is passed over: see single_log.
+    """
+    for name in ("CODEX_LOG_DB_PATH", "CODEX_DB_PATH"):
+        chosen = os.environ.get(name)
         if chosen and not _is_log(chosen):
-            return _setting(chosen)
-    workspace = os.environ.get("GH_COPILOT_WORKSPACE")
-    return _setting(os.path.join(workspace, "databases", "codex_log.db") if workspace else DEFAULT_DATABASE)
+            return name
+    return _WORKSPACE if os.environ.get(_WORKSPACE) else None
+
+
+def _database_of_file() -> str | None:
+    from codex.logging import config_file  # no append asks for the database, and none is to wait for this
+
+    for source in reversed(config_file.sources(absolute(os.curdir))):
+        entry = config_file.read(source).get("db")
+        if entry is not None:
+            try:
+                return file_database(entry.value, entry.source.path)
+            except ConfigError as error:
+                raise ConfigError(f"{entry.place}: db: {error}", hint=error.hint) from error
+    return None
+
+
+def file_database(value: object, path: str) -> str:
+    """The database that `db` of a file at `path` names, beginning in that file's folder. Raises ConfigError."""
+    if not isinstance(value, str) or not value or _is_log(value):
+        raise ConfigError(f"{value!r} is no name of a database", hint="Give the path of a *.db file.")
+    return absolute(os.path.join(os.path.dirname(path), os.path.expanduser(value)))
 
 
 def single_log(argument: str | os.PathLike[str] | None = None) -> str | None:

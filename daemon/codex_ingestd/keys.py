@@ -1,0 +1,90 @@
+"""What can be set: each key's name, kind, default, variables, and words for `--help`."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import click
+
+from codex.logging import config
+from codex_ingestd import log
+from codex_ingestd.hooks import COMMAND_SECONDS
+from codex_ingestd.housekeeping import VERIFY_BYTES_PER_MINUTE
+
+
+class Key(NamedTuple):
+    """One setting: its name in the file, and as a flag with `--` before it; `kind` is what a value must be.
+
+    `variables` name it in the environment, the strongest first. A `live` one takes effect without a restart.
+    """
+
+    name: str
+    kind: click.ParamType[Any]
+    default: Any
+    variables: tuple[str, ...]
+    live: bool
+    help: str
+    metavar: str | None = None
+    several: bool = False
+
+
+KEYS = {
+    key.name: key
+    for key in (
+        Key(
+            "watch",
+            click.STRING,
+            (config.DEFAULT_LOG_DIR,),
+            ("CODEX_SESSION_LOG_DIR",),
+            True,
+            "Folder of logs, with all below it; may be given again. Links in it are not followed. With FORMAT= (native,"
+            " codex, claude) its logs are all of that one, else each log's first line tells.",
+            "[FORMAT=]FOLDER",
+            several=True,
+        ),
+        Key(
+            "db",
+            click.STRING,
+            config.DEFAULT_DATABASE,
+            ("CODEX_LOG_DB_PATH", "CODEX_DB_PATH", "GH_COPILOT_WORKSPACE"),
+            False,
+            "Database.",
+            "FILE",
+        ),
+        Key("finalize", click.BOOL, False, ("CODEX_FINALIZE",), True, "The same as --hook finalize."),
+        Key(
+            "hook",
+            click.STRING,
+            (),
+            ("CODEX_HOOK",),
+            True,
+            "Run this when a session has ended; may be given again. A COMMAND gets details as JSON.",
+            "finalize|archive|COMMAND",
+            several=True,
+        ),
+        Key(
+            "hook-seconds",
+            click.FloatRange(min=0, min_open=True),
+            COMMAND_SECONDS,
+            ("CODEX_HOOK_SECONDS",),
+            True,
+            "Time limit of a COMMAND.",
+        ),
+        Key(
+            "verify-rate",
+            click.FloatRange(min=0),
+            VERIFY_BYTES_PER_MINUTE / (1 << 20),
+            ("CODEX_VERIFY_MIB_PER_MINUTE",),
+            True,
+            "MiB a minute to verify when there is nothing else to do; 0 for none.",
+        ),
+        Key(
+            "log-level",
+            click.Choice(log.LEVELS),
+            "info",
+            ("CODEX_LOG_LEVEL",),
+            True,
+            "What to tell on standard error.",
+        ),
+    )
+}

@@ -1,0 +1,263 @@
+"""The daemon's configuration: defaults, then `codex-ingestd.toml`, then the environment, then flags; one frozen answer.
+
+Reading it has no effect: it may be read again at any time, and compared with what is in force.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import click
+
+from codex.logging import config, config_file
+from codex.logging.config_file import Entry
+from codex.logging.errors import ConfigError
+from codex.logging.ingest.formats import named
+from codex_ingestd.hooks import BUILT_IN, chosen
+from codex_ingestd.keys import KEYS, Key
+
+DEFAULT = "default"
+
+
+class Root(NamedTuple):
+    """A folder to watch, by its absolute path; the format of all its logs, None where each one's first line tells."""
+
+    folder: str
+    format: str | None
+
+
+class Settings(NamedTuple):
+    """What a daemon goes by. `hook_seconds` are seconds, `verify_rate` MiB a minute."""
+
+    watch: tuple[Root, ...]
+    db: str
+    finalize: bool
+    hook: tuple[str, ...]
+    hook_seconds: float
+    verify_rate: float
+    log_level: str
+
+    @property
+    def folders(self) -> list[str]:
+        """What to watch."""
+        return [root.folder for root in self.watch]
+
+    @property
+    def formats(self) -> dict[str, str]:
+        """The format of those folders whose logs are all of one."""
+        return {root.folder: root.format for root in self.watch if root.format is not None}
+
+    @property
+    def hooks(self) -> list[str]:
+        """All that is to run at a session's end."""
+        return [*(["finalize"] if self.finalize else []), *self.hook]
+
+
+class Problem(NamedTuple):
+    """A setting that can't be used: the place that gives it, what is wrong, what to do."""
+
+    place: str
+    key: str
+    message: str
+    hint: str
+
+    def __str__(self) -> str:
+        return f"{self.place}: {self.key}: {self.message}" if self.key else self.message
+
+
+class Loaded(NamedTuple):
+    """The settings, and where each came from: `FILE:LINE`, a variable, a flag, or "default"."""
+
+    settings: Settings
+    origins: dict[str, str]
+
+
+def load(flags: Mapping[str, Any], file: str | None = None, only: Sequence[str] = tuple(KEYS)) -> Loaded:
+    """The settings that flags (by key; None where not given), environment and files give together.
+
+    `file` is read in the place of those that are there by themselves. Raises ConfigError for the first problem with
+    one of the keys `only`; a problem with another leaves that one at its default.
+    """
+    loaded, problems = examine(flags, file)
+    for problem in problems:
+        if problem.key in only or problem.key not in KEYS:
+            raise ConfigError(str(problem), hint=problem.hint)
+    return loaded
+
+
+def needs_restart(former: Settings, latter: Settings) -> list[str]:
+    """The keys that differ and don't take effect in a daemon that runs."""
+    return [key.name for key in KEYS.values() if not key.live and _field(former, key) != _field(latter, key)]
+
+
+def examine(flags: Mapping[str, Any], file: str | None = None) -> tuple[Loaded, list[Problem]]:
+    """As load, with every problem there is; what has one is set as if nobody had set it."""
+    problems: list[Problem] = []
+    entries = _entries(file, problems)
+    values: dict[str, Any] = {}
+    origins: dict[str, str] = {}
+    for key in KEYS.values():
+        origins[key.name], value = _value(key, flags.get(_name(key)), entries.get(key.name))
+        try:
+            values[_name(key)] = value()
+        except ConfigError as error:
+            problems.append(Problem(origins[key.name], key.name, str(error), error.hint))
+            origins[key.name], values[_name(key)] = DEFAULT, _unset(key)
+    return Loaded(Settings(**values), origins), problems
+
+
+def _entries(file: str | None, problems: list[Problem]) -> dict[str, Entry]:
+    """What the files give: the stronger one's entry of each known key."""
+    found: dict[str, Entry] = {}
+    for source in config_file.sources(config.absolute(os.curdir), file):
+        try:
+            entries = config_file.read(source)
+        except ConfigError as error:
+            problems.append(Problem(source.path, "", str(error), error.hint))
+            continue
+        for name, entry in entries.items():
+            if name in KEYS:
+                found[name] = entry
+            else:
+                problems.append(Problem(entry.place, name, "there is no such key", _nearest(name)))
+    return found
+
+
+def _nearest(name: str) -> str:
+    near = difflib.get_close_matches(name.replace("_", "-"), KEYS, 1)
+    return f"Did you mean {near[0]}?" if near else f"There are {', '.join(KEYS)}."
+
+
+def _value(key: Key, flag: Any, entry: Entry | None) -> tuple[str, Callable[[], Any]]:
+    """What says the most of a key: its place, and the way to the value, which raises ConfigError without the place."""
+    if flag is not None and flag != ():
+        return f"--{key.name}", lambda: _from_text(key, flag)
+    variable = config.database_variable() if key.name == "db" else next(filter(os.environ.get, key.variables), None)
+    if variable is not None:
+        return variable, lambda: _from_variable(key, os.environ[variable])
+    if entry is not None:
+        return entry.place, lambda: _from_entry(key, entry)
+    return DEFAULT, lambda: _by_default(key)
+
+
+def _from_text(key: Key, given: Any) -> Any:
+    if key.name == "db":
+        return _file(config.resolve_database(given))
+    if key.name == "watch":
+        return _apart([_root(text, config.absolute(os.curdir)) for text in given])
+    if key.name == "hook":
+        chosen(given)
+        return tuple(given)
+    try:
+        return key.kind.convert(given, None, None)
+    except click.BadParameter as error:
+        raise ConfigError(error.message, hint=_default_of(key)) from error
+
+
+def _from_variable(key: Key, text: str) -> Any:
+    if key.name == "db":
+        return _file(config.environment_database())
+    if key.name == "watch":  # the writers take it as it is
+        return (Root(_folder(config.resolve_log_dir()), None),)
+    return _from_text(key, (text,) if key.several else text)
+
+
+def _from_entry(key: Key, entry: Entry) -> Any:
+    given, path = entry.value, entry.source.path
+    if key.name == "db":
+        return _file(config.file_database(given, path))
+    if key.several:
+        given = [given] if isinstance(given, str) else given
+        if not isinstance(given, list) or not all(isinstance(one, str) and one for one in given):
+            raise ConfigError(f"{entry.value!r} is no list of texts", hint=f'Write {key.name} = ["…", "…"].')
+        if key.name == "watch":
+            return _apart([_root(text, os.path.dirname(path)) for text in given])
+        if not entry.source.own:
+            _refuse_commands(given)
+    elif not _is_of(type(key.default), given):
+        word = {bool: "true or false", float: "a number", str: "a text in quotes"}[type(key.default)]
+        raise ConfigError(f"{given!r} is not {word}", hint=_default_of(key))
+    return _from_text(key, given)
+
+
+def _refuse_commands(hooks: Sequence[str]) -> None:
+    for hook in hooks:
+        if hook not in BUILT_IN:
+            raise ConfigError(
+                f"the working folder's file can't have {hook!r} run: it may have come with somebody else's project",
+                hint=f"Put it into {config_file.user_path()}, or name this file with --config.",
+            )
+
+
+def _by_default(key: Key) -> Any:
+    if key.name == "watch":
+        return (Root(_folder(config.resolve_log_dir()), None),)
+    return _file(config.environment_database()) if key.name == "db" else key.default
+
+
+def _unset(key: Key) -> Any:
+    """The default, whatever may be wrong with it."""
+    if key.name == "watch":
+        return (Root(config.absolute(config.DEFAULT_LOG_DIR), None),)
+    return config.absolute(key.default) if key.name == "db" else key.default
+
+
+def _is_of(kind: type, value: object) -> bool:
+    if kind is float:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    return isinstance(value, kind)
+
+
+def _default_of(key: Key) -> str:
+    return f"Its default is {key.name} = {json.dumps(key.default)}."
+
+
+def _apart(roots: Sequence[Root]) -> tuple[Root, ...]:
+    """Without those that lie within another one, whose files would be read twice."""
+    by_place = {os.path.realpath(root.folder): root for root in reversed(roots)}
+    return tuple(
+        root
+        for place, root in reversed(by_place.items())
+        if not any(place.startswith(os.path.join(other, "")) for other in by_place if other != place)
+    )
+
+
+def _root(text: str, base: str) -> Root:
+    """What `[FORMAT=]FOLDER` names; a folder that is there under the whole name has no format before it.
+
+    Raises ConfigError for a format that isn't there.
+    """
+    form, _, rest = text.partition("=")
+    if not rest or os.path.exists(os.path.join(base, os.path.expanduser(text))):
+        form, rest = "", text
+    if form:
+        named(form)
+    return Root(_folder(config.absolute(os.path.join(base, os.path.expanduser(rest)))), form or None)
+
+
+def _folder(path: str) -> str:
+    """The path itself. Raises ConfigError for what is there and can't be watched."""
+    if os.path.exists(path) and not os.path.isdir(path):
+        raise ConfigError(f"{path} is no folder", hint="Name the folder that the log lies in.")
+    if os.path.exists(path) and not os.access(path, os.R_OK):
+        raise ConfigError(f"{path} is not readable", hint="Give this user the right to read it.")
+    return path
+
+
+def _file(path: str) -> str:
+    """The path itself. Raises ConfigError for a folder."""
+    if os.path.isdir(path):
+        raise ConfigError(f"{path} is a folder", hint="Give the path of a *.db file, which need not be there.")
+    return path
+
+
+def _name(key: Key) -> str:
+    return key.name.replace("-", "_")
+
+
+def _field(settings: Settings, key: Key) -> Any:
+    return getattr(settings, _name(key))

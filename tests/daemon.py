@@ -77,8 +77,14 @@ class Daemon:
     def status(self) -> dict[str, Any]:
         """What `codex-ingestd status --json` prints."""
         command = [sys.executable, "-m", "codex_ingestd.cli", "status", "--json", "--watch", str(self.log_dir)]
-        result = subprocess.run([*command, "--db", str(self.database)], capture_output=True, check=True, timeout=60)
-        return dict(json.loads(result.stdout))
+        result = subprocess.run([*command, "--db", str(self.database)], capture_output=True, timeout=60)
+        status = dict(json.loads(result.stdout))
+        assert result.returncode == int(not status["health"]["healthy"]), result
+        return status
+
+    def reasons(self) -> str:
+        """Why it isn't well, by `status`, whose exit code says the same; empty when it is."""
+        return "; ".join(self.status()["health"]["reasons"])
 
     def rows(self, session_id: str | None = None) -> list[Row]:
         """The committed rows, as the product's reader gives them."""

@@ -18,6 +18,7 @@ from codex.logging.config import refuse_test_mode
 from codex_ingestd import audit, log
 from codex_ingestd.config_command import config, setting_options, validate
 from codex_ingestd.finalize_command import finalize
+from codex_ingestd.health import Facts
 from codex_ingestd.hooks import chosen
 from codex_ingestd.keys import KEYS
 from codex_ingestd.service import Plan, Service
@@ -81,9 +82,9 @@ def once(file: str | None, **flags: Any) -> int:
 @click.option("--json", "as_json", is_flag=True, help="All streams, as one JSON object.")
 @click.option("--all", "everything", is_flag=True, help=f"Every stream, not only the latest {_SHOWN}.")
 def status(file: str | None, as_json: bool, everything: bool, **flags: Any) -> int:
-    """Show whether a daemon runs, and how far each stream is. Works without a daemon too.
+    """Show whether a daemon runs and is well, and how far each stream is. Works without a daemon too.
 
-    Exit codes: 0 shown, 2 there is no database.
+    Exit codes: 0 a daemon runs and is well, 1 it doesn't or isn't: the reasons are shown, 2 there is no database.
     """
     settings = load(flags, file, only=("watch", "db")).settings
     answer = read_status(settings.db, settings.folders)
@@ -91,7 +92,7 @@ def status(file: str | None, as_json: bool, everything: bool, **flags: Any) -> i
         click.echo(json.dumps(answer.as_dict(), ensure_ascii=False))
     else:
         _show(answer, everything)
-    return 0
+    return 0 if answer.health.is_well else 1
 
 
 def _plan(settings: Settings) -> Plan:
@@ -118,12 +119,19 @@ def _welcome(folders: list[str], database: str) -> None:
         logging.getLogger(__name__).info("starting", extra=facts)
 
 
+def _daemon(facts: Facts | None) -> str:
+    if facts is None:
+        return "not running"
+    reason = f" ({facts.reason})" if facts.reason else ""
+    return f"running, pid {facts.pid or 'unknown'}, by {facts.watcher}{reason}"
+
+
 def _show(answer: Status, everything: bool) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    daemon = f"running, pid {answer.pid}, by {answer.watcher}" if answer.pid is not None else "not running"
-    click.echo(f"daemon    {daemon}{f' ({answer.reason})' if answer.reason else ''}")
+    click.echo(f"health    {'well' if answer.health.is_well else '; '.join(answer.health.reasons)}")
+    click.echo(f"daemon    {_daemon(answer.daemon)}")
     click.echo(f"database  {answer.database}")
     click.echo(f"lag       {answer.lag} bytes in {len(answer.streams)} streams")
     if answer.findings:

@@ -9,6 +9,7 @@ import apsw
 
 from codex.logging.store.checkpoint import WAL_BYTES, Checkpointer, identity
 from codex.logging.store.sqlite import Store
+from codex_ingestd.health import Facts
 from codex_ingestd.instance import Instance
 
 BUSY_MILLISECONDS = 1000  # signals are served, and other work is done, between two tries
@@ -22,7 +23,7 @@ class Database(AbstractContextManager["Database"]):
 
     def __enter__(self) -> Database:
         with ExitStack() as stack:
-            stack.enter_context(Instance(self.path))
+            self._instance = stack.enter_context(Instance(self.path))
             self.store = stack.enter_context(closing(Store(self.path)))
             self.store.connection.wal_autocheckpoint(0)
             self.store.connection.pragma("journal_size_limit", WAL_BYTES)  # else it keeps its greatest size for ever
@@ -37,6 +38,10 @@ class Database(AbstractContextManager["Database"]):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._stack.close()
+
+    def tell(self, facts: Facts) -> None:
+        """Leave beside the database what the daemon tells of itself."""
+        self._instance.tell(facts)
 
     def relieve(self) -> None:
         """Between two commits: a checkpoint, where the log has grown too large."""

@@ -18,6 +18,7 @@ from typing import NamedTuple
 import apsw
 
 from codex.logging.store.connection import BUSY_MILLISECONDS, immediate, translated
+from codex_ingestd.health import Stall
 from codex_ingestd.hooks import Details, Hook
 
 LOOK_SECONDS = 0.5
@@ -81,6 +82,10 @@ class HookRunners(AbstractContextManager["HookRunners"]):
             runner.start()
         return self
 
+    def stalls(self) -> list[Stall]:
+        """What each hook is at, or waits for."""
+        return [stall for runner in self._runners if (stall := runner.stall) is not None]
+
     def drain(self) -> None:
         """Run what is due, for 10 s at most; the next start takes up the rest."""
         deadline = time.monotonic() + STOP_SECONDS
@@ -110,7 +115,14 @@ class _Runner:
         self._abandoned = False
         self._connection: apsw.Connection
         self._seen = -1
+        self._waiting: Stall | None = None
+        self._working: Stall | None = None
         self._thread = threading.Thread(target=self._run, name=f"hook {hook.name}", daemon=True)
+
+    @property
+    def stall(self) -> Stall | None:
+        """What it is at, or waits for; from any thread."""
+        return self._working or self._waiting
 
     def start(self) -> None:
         """Take up the hook's watermark, before anything more is ingested, and start."""
@@ -135,16 +147,19 @@ class _Runner:
 
     def _run(self) -> None:
         with closing(self._connection):
-            stopping = stalled = False
+            stopping = False
             while not (stopping or self._abandoned):
                 stopping = self._stopping.wait(LOOK_SECONDS)
                 try:
                     self._round()
-                    stalled = False
-                except apsw.Error as error:
-                    if not stalled:
-                        log.error("hooks wait: %s: %s", self._database, error, extra={"hook": self.name})
-                    stalled = True
+                    self._waiting = None
+                except Exception as error:  # a defect must not end the thread
+                    if self._waiting is None:
+                        defect = None if isinstance(error, apsw.Error) else error
+                        log.error(
+                            "hooks wait: %s: %s", self._database, error, extra={"hook": self.name}, exc_info=defect
+                        )
+                        self._waiting = Stall(f"the hook {self.name} can't go on: {error}", time.monotonic())
 
     def _round(self) -> None:
         """Look for new events where somebody has committed since, then run what is due."""
@@ -180,6 +195,7 @@ class _Runner:
         began = time.time()
         self._note(due, _TRYING, began, began + _delay(due.tries))
         facts = {"hook": self.name, "session_id": due.details.session_id, "try": due.details.tries}
+        self._working = Stall(f"the hook {self.name} is at work on {due.details.session_id}", time.monotonic())
         try:
             self._hook.run(due.details)
         except Exception as error:  # whatever a hook does, the next one gets its turn
@@ -191,6 +207,8 @@ class _Runner:
             ended = time.time()
             log.info("hook ran", extra=facts | {"events": len(due.covered), "seconds": round(ended - began, 3)})
             self._note(due, _DONE, ended)
+        finally:
+            self._working = None
 
     def _note(self, due: _Due, query: str, *values: object) -> None:
         with immediate(self._connection):

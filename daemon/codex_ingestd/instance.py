@@ -1,17 +1,27 @@
-"""One daemon per database: a lock file beside it, which the system lets go of when its holder dies."""
+"""One daemon per database: a lock file beside it, which the system lets go of when its holder dies.
+
+In it the holder tells of itself, in place: that goes on when the database takes nothing and the disk is full.
+"""
 
 from __future__ import annotations
 
+import json
 import os
+import time
 from contextlib import AbstractContextManager, suppress
 from types import TracebackType
 
+import msgspec
 import portalocker
 
 from codex.logging.errors import DaemonRunningError, DatabaseError
+from codex_ingestd.health import Facts
 
 _EXCLUSIVE = portalocker.LockFlags.EXCLUSIVE | portalocker.LockFlags.NON_BLOCKING
 _SHARED = portalocker.LockFlags.SHARED | portalocker.LockFlags.NON_BLOCKING
+_ROOM = 4096  # had from the start, so that a full disk stops no later word
+_TRIES = 3
+_WAIT_SECONDS = 1.0  # who asks for the state has the lock for a moment
 
 
 class Instance(AbstractContextManager["Instance"]):
@@ -29,9 +39,9 @@ class Instance(AbstractContextManager["Instance"]):
         except OSError as error:
             raise DatabaseError(f"{self.path}: {error.strerror}", hint="Choose another place with --db.") from error
         try:
-            portalocker.lock(self._descriptor, _EXCLUSIVE)
+            self._lock()
         except portalocker.AlreadyLocked as error:
-            pid = _pid(self._descriptor)
+            pid = _facts(self._descriptor).pid
             os.close(self._descriptor)
             raise DaemonRunningError(
                 f"a daemon already serves {self._database}: pid {pid or 'unknown'}",
@@ -42,10 +52,26 @@ class Instance(AbstractContextManager["Instance"]):
             raise DatabaseError(
                 f"{self.path} can't be locked: {error}", hint="Choose a --db on a file system that has locks."
             ) from error
-        with suppress(OSError):  # a full disk keeps the pid from being told, not the lock from being held
-            os.ftruncate(self._descriptor, 0)
-            os.pwrite(self._descriptor, f"{os.getpid()}\n".encode(), 0)
+        self.tell(Facts(os.getpid(), time.monotonic()))
         return self
+
+    def _lock(self) -> None:
+        deadline = time.monotonic() + _WAIT_SECONDS
+        while True:
+            try:
+                portalocker.lock(self._descriptor, _EXCLUSIVE)
+            except portalocker.AlreadyLocked:
+                if time.monotonic() >= deadline:
+                    raise
+                time.sleep(0.01)
+            else:
+                return
+
+    def tell(self, facts: Facts) -> None:
+        """Leave the facts where `told` finds them; a disk that fails keeps them from being told, nothing else."""
+        text = json.dumps(msgspec.to_builtins(facts), ensure_ascii=False) + "\n"
+        with suppress(OSError):
+            os.pwrite(self._descriptor, text.encode("utf-8", "replace").ljust(_ROOM), 0)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -55,8 +81,8 @@ class Instance(AbstractContextManager["Instance"]):
         os.close(self._descriptor)
 
 
-def running(database: str) -> int | None:
-    """The pid of the daemon that serves the database, 0 when it isn't known; None when there is none."""
+def told(database: str) -> Facts | None:
+    """What the daemon that serves the database last told of itself; None when there is none."""
     try:
         descriptor = os.open(f"{database}.lock", os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
@@ -64,7 +90,7 @@ def running(database: str) -> int | None:
     try:
         portalocker.lock(descriptor, _SHARED)
     except portalocker.AlreadyLocked:
-        return _pid(descriptor) or 0
+        return _facts(descriptor)
     except portalocker.LockException:
         return None
     finally:
@@ -72,6 +98,18 @@ def running(database: str) -> int | None:
     return None
 
 
-def _pid(descriptor: int) -> int | None:
-    text = os.pread(descriptor, 20, 0).strip()
-    return int(text) if text.isdigit() else None
+def _facts(descriptor: int) -> Facts:
+    for _ in range(_TRIES):  # it may be written at this moment
+        with suppress(msgspec.MsgspecError):
+            return msgspec.json.decode(_line(descriptor), type=Facts)
+    return Facts(0, time.monotonic())
+
+
+def _line(descriptor: int) -> bytes:
+    """The file's first line."""
+    data = b""
+    while piece := os.pread(descriptor, _ROOM, len(data)):
+        data += piece
+        if b"\n" in piece:
+            break
+    return data.partition(b"\n")[0]

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
 from codex.logging.errors import DatabaseError, SourceBusyError, SourceError
 from codex.logging.ingest.engine import Engine, Progress
 from codex.logging.ingest.sources import Location
 from codex.logging.store.sqlite import Store
+from codex_ingestd.health import Stall
 from codex_ingestd.scheduler import Scheduler
 
 _RETRY_BUSY = (0.05, 1.0)
 _RETRY_FAILED = (1.0, 60.0)
 _RETRY_DATABASE = (0.1, 5.0)
+_DATABASE_SECONDS = 3.0  # what a stall of the database counts after
 _TELL_REJECTS = 60.0
 _GROUP_SECONDS = 0.005
 _GROUP_BYTES = 64 << 10
@@ -25,13 +27,14 @@ log = logging.getLogger(__name__)
 class Failure(NamedTuple):
     """A file that could not be read at the last try: how often in a row, why, and whether its lock wasn't had.
 
-    `told` is whether a person heard of it.
+    `told` is whether a person heard of it, `since` when it began.
     """
 
     tries: int
     message: str
     busy: bool
     told: bool
+    since: float
 
 
 class Intake:
@@ -46,12 +49,22 @@ class Intake:
         self._rejects: dict[Location, tuple[float, int]] = {}
         self._ignored: set[Location] = set()
         self._stalls = 0
+        self._stall: Stall | None = None
         self._stalled_until = 0.0
 
     @property
     def stalled(self) -> bool:
         """Whether the database took nothing at the last try."""
         return self._stalls > 0
+
+    def stalls(self) -> Iterator[Stall]:
+        """The database that takes nothing, and the files that can't be read: the one that waits longest is named."""
+        if self._stall is not None:
+            yield self._stall
+        if self.failures:
+            longest = next(iter(self.failures.values()))
+            others = f", and {len(self.failures) - 1} more files" if len(self.failures) > 1 else ""
+            yield Stall(f"can't read: {longest.message}{others}", longest.since)
 
     def __len__(self) -> int:
         return len(self._scheduler)
@@ -147,7 +160,7 @@ class Intake:
 
     def _succeeded(self, location: Location, progress: Progress) -> None:
         if self._stalls and progress.taken:
-            self._stalls = 0
+            self._stalls, self._stall = 0, None
             log.warning("the database takes rows again")
         failure = self.failures.pop(location, None)
         if failure is not None and failure.told:
@@ -156,14 +169,14 @@ class Intake:
 
     def _failed(self, location: Location, error: SourceError, final: bool) -> Progress:
         """A file that can't be read now: the others go on, this one is tried again ever later."""
-        former = self.failures.get(location, Failure(0, "", False, False))
+        former = self.failures.get(location, Failure(0, "", False, False, self._clock()))
         message, busy = str(error), isinstance(error, SourceBusyError)
         told = former.told and message == former.message
         if not told and (not busy or former.busy):  # a lock that isn't had once is no news
             log.warning("can't read now: %s", message, extra={"path": location.path})
             self._note(location, message)
             told = True
-        self.failures[location] = Failure(former.tries + 1, message, busy, told)
+        self.failures[location] = Failure(former.tries + 1, message, busy, told, former.since)
         if not final:
             first, last = _RETRY_BUSY if busy else _RETRY_FAILED
             self._scheduler.mark(location, self._clock() + _delay(first, last, former.tries))
@@ -181,6 +194,7 @@ class Intake:
         if not self._stalls:
             log.error("stalled: %s", error, extra={"hint": error.hint})
         now = self._clock()
+        self._stall = self._stall or Stall(f"the database takes nothing: {error}", now, counts_after=_DATABASE_SECONDS)
         self._stalled_until = now + _delay(*_RETRY_DATABASE, self._stalls)
         self._stalls += 1
         self._scheduler.mark(location, now)

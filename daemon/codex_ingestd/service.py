@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import signal
@@ -11,12 +10,13 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from types import FrameType
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
-from codex.logging.errors import CodexLoggingError, DatabaseError
+from codex.logging.errors import CodexLoggingError
 from codex.logging.ingest.sources import Location, locate
 from codex.logging.store.sqlite import Store
 from codex_ingestd.database import Database
+from codex_ingestd.health import Facts, judge
 from codex_ingestd.hook_runner import HookRunners
 from codex_ingestd.hooks import Hook
 from codex_ingestd.housekeeping import VERIFY_BYTES_PER_MINUTE, Housekeeping
@@ -63,9 +63,9 @@ class Service:
         self._hook_runners: HookRunners
         self._intake: Intake
         self._reconciler: Reconciler
-        self._noted: str | None = None
         self._stopping = False
         self._reload_asked = False
+        self.facts = Facts(os.getpid(), clock())
 
     def run(self, on_open: Callable[[], None]) -> None:
         """Watch and ingest until SIGTERM or SIGINT; then take what is already there, and return.
@@ -134,7 +134,6 @@ class Service:
             known.update((root, key) for key in store.live_keys(root))
         is_settled = self._intake.engine.is_settled
         self._reconciler = Reconciler(self._plan.roots, known, is_settled, self._intake.mark, self._clock)
-        self._noted = None
 
     def _serve(self, database: Database) -> None:
         """The loop, until it is to stop or to reload, or until the database's file is another one."""
@@ -149,7 +148,7 @@ class Service:
                 if database.is_replaced():
                     return
                 check_at = now + self._watcher.check(now)
-                self._note_state(database.store)
+                self._report(database)
             self._take_marks(self._wait(now, check_at, housekeeping))
             self._turn()
             if self._is_idle:
@@ -157,8 +156,8 @@ class Service:
             database.relieve()
             self._tell()
         self._notifier.stopping()
+        self._report(database, "stopping")
         self._drain()
-        self._note(database.store, None)
 
     def _tell(self) -> None:
         """Let systemd know that the loop goes round; and, once each file was looked at, that it is ready."""
@@ -170,8 +169,8 @@ class Service:
     @property
     def _condition(self) -> str:
         """For people, in one line."""
-        if self._intake.stalled:
-            return "the database takes no rows: the log tells why"
+        if reasons := judge(self.facts, self._clock()).reasons:
+            return "; ".join(reasons)
         means = "polling" if self._watcher.state == "polling" else "watching"
         return f"{means} {len(self._plan.roots)} folders, {len(self._intake)} files wait"
 
@@ -219,28 +218,22 @@ class Service:
         self._hook_runners.drain()
         log.info("stopped", extra={"left": len(self._intake)})
 
-    def _note_state(self, store: Store) -> None:
-        """Leave in the database what `status` can't see from outside."""
-        state = {
-            "pid": os.getpid(),
-            "roots": list(self._plan.roots),
-            "watcher": self._watcher.state,
-            "reason": self._watcher.reason,
-            "rebuilds": self._watcher.rebuilds,
-        }
-        self._note(store, json.dumps(state))
-        if self._notifier.is_ready:
+    def _report(self, database: Database, phase: Literal["watching", "stopping"] = "watching") -> None:
+        """Tell for all to read what the daemon is doing, and what stands still."""
+        watcher = self._watcher
+        self.facts = Facts(
+            pid=os.getpid(),
+            at=self._clock(),
+            phase=phase,
+            roots=tuple(self._plan.roots),
+            watcher=watcher.state,
+            reason=watcher.reason,
+            rebuilds=watcher.rebuilds,
+            stalls=(*watcher.stalls(), *self._intake.stalls(), *self._hook_runners.stalls()),
+        )
+        database.tell(self.facts)
+        if self._notifier.is_ready and phase == "watching":
             self._notifier.status(self._condition)
-
-    def _note(self, store: Store, state: str | None) -> None:
-        if state == self._noted or self._intake.stalled:
-            return
-        try:
-            store.note("daemon", state)
-        except DatabaseError as failure:
-            log.debug("not noted: %s", failure)
-        else:
-            self._noted = state
 
     @contextmanager
     def _signals(self) -> Iterator[None]:

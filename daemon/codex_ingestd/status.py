@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Sequence
 from contextlib import closing
 from typing import NamedTuple
@@ -11,7 +12,8 @@ from typing import NamedTuple
 from codex.logging.events import iso_time
 from codex.logging.ingest.sources import scan
 from codex.logging.store.connection import has_relation, open_reader, translated
-from codex_ingestd.instance import running
+from codex_ingestd.health import Facts, Health, judge
+from codex_ingestd.instance import told
 
 SHOWN_FINDINGS = 5
 _STREAMS = """
@@ -39,12 +41,12 @@ class StreamStatus(NamedTuple):
 
 
 class Status(NamedTuple):
-    """The whole answer; `pid` is None when no daemon runs, `findings` are what its slow verify last found wrong."""
+    """The whole answer; `daemon` is what it tells of itself, None when none runs; `findings` are what its slow verify
+    last found wrong."""
 
     database: str
-    pid: int | None
-    watcher: str
-    reason: str
+    daemon: Facts | None
+    health: Health
     streams: list[StreamStatus]
     findings: list[dict[str, object]]
 
@@ -55,12 +57,18 @@ class Status(NamedTuple):
 
     def as_dict(self) -> dict[str, object]:
         """For JSON."""
-        head = {"database": self.database, "pid": self.pid, "running": self.pid is not None}
+        daemon = self.daemon
+        head = {
+            "health": self.health.as_dict(),
+            "database": self.database,
+            "pid": daemon.pid if daemon else None,
+            "running": daemon is not None,
+            "watcher": daemon.watcher if daemon else "none",
+            "reason": daemon.reason if daemon else "",
+        }
         totals = {"lag": self.lag, "rejects": sum(stream.rejects for stream in self.streams)}
         return {
             **head,
-            "watcher": self.watcher,
-            "reason": self.reason,
             **totals,
             "findings": len(self.findings),
             "first_findings": self.findings[:SHOWN_FINDINGS],
@@ -86,11 +94,10 @@ def read_status(database: str, roots: Sequence[str]) -> Status:
         ours = has_relation(connection, "streams")
         known = _known_streams(connection.execute(_STREAMS) if ours else ())
         noted = dict(connection.execute("SELECT key, value FROM meta")) if ours else {}
-    pid = running(database)
-    daemon = json.loads(noted.get("daemon", "{}")) if pid is not None else {}
-    streams = _streams(known, [*dict.fromkeys([*daemon.get("roots", ()), *roots])])
+    daemon = told(database)
+    streams = _streams(known, [*dict.fromkeys([*(daemon.roots if daemon else ()), *roots])])
     findings = json.loads(noted.get("findings") or "[]")
-    return Status(database, pid, daemon.get("watcher", "none"), daemon.get("reason", ""), streams, findings)
+    return Status(database, daemon, judge(daemon, time.monotonic()), streams, findings)
 
 
 def _known_streams(rows: object) -> dict[tuple[str, str], _Known]:

@@ -12,7 +12,7 @@ import errno
 import logging
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from queue import SimpleQueue
 from typing import Any
@@ -31,6 +31,7 @@ from watchdog.events import (
 from watchdog.observers import Observer
 from watchdog.observers.api import BaseObserver
 
+from codex_ingestd.health import Stall
 from codex_ingestd.marks import EVERYTHING, Marks
 
 try:
@@ -76,6 +77,7 @@ class Watcher:
         self._deaths: list[float] = []
         self._polling_until = 0.0
         self._without_pulse: set[str] = set()
+        self._silent_since: float | None = None
         self.state = "polling"
         self.reason = "not started"
         self.rebuilds = 0
@@ -99,6 +101,11 @@ class Watcher:
             with suppress(OSError):
                 os.unlink(os.path.join(root, PULSE_NAME))
 
+    def stalls(self) -> Iterator[Stall]:
+        """The silence of a watcher that has died, until its successor has given a sign of life, or polling serves."""
+        if self._silent_since is not None:
+            yield Stall("the watcher of changes went silent: it is built anew", self._silent_since, counts_after=0.0)
+
     def check(self, now: float) -> float:
         """Take the pulse; call again after the seconds that come back. A dead watcher is built anew."""
         if self._watch is None:
@@ -113,10 +120,13 @@ class Watcher:
         elif waited < PULSE_WAIT:
             return PULSE_WAIT - waited
         elif silent:
+            self._silent_since = self._silent_since or self._beaten
             self._rebuild(now, silent[0])
         elif waited < PULSE_EVERY:
+            self._silent_since = None
             return PULSE_EVERY - waited
         else:
+            self._silent_since = None
             self._beat(now)
         return PULSE_WAIT
 
@@ -155,7 +165,7 @@ class Watcher:
         self._polling_until = now + POLLING_SECONDS
         if self.reason != reason:
             log.warning("polling for changes instead of being told: %s", reason)
-        self.state, self.reason = "polling", reason
+        self.state, self.reason, self._silent_since = "polling", reason, None
         self._marks.put(EVERYTHING)
 
     def _end_polling(self, now: float) -> None:

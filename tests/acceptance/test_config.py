@@ -47,7 +47,7 @@ def test_every_command_goes_by_the_file(tmp_path: Path) -> None:
     (tmp_path / "codex-ingestd.toml").write_text('watch = "logs"\ndb = "kept.db"\n')
     assert "1 new rows" in succeed("codex-ingestd once", tmp_path)
     assert "hello" in succeed("codex-logs", tmp_path)
-    assert json.loads(succeed("codex-ingestd status --json", tmp_path))["database"] == f"{tmp_path}/kept.db"
+    assert json.loads(shell("codex-ingestd status --json", tmp_path).stdout)["database"] == f"{tmp_path}/kept.db"
     succeed("codex-ingestd verify", tmp_path)
     assert not (tmp_path / ".codex").exists()
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import time
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -11,6 +14,15 @@ import pytest
 
 from codex.logging.store.connection import open_reader
 from tests.daemon import Daemon, wait_for
+
+HOLDER = """
+import fcntl, sys
+log = open(sys.argv[1], "ab")
+fcntl.flock(log, fcntl.LOCK_EX)
+print("held", flush=True)
+sys.stdin.read()
+"""
+Hold = Callable[[Path], "subprocess.Popen[bytes]"]
 
 
 class Sessions:
@@ -54,3 +66,22 @@ class Sessions:
 def sessions(log_dir: Path, daemon: Daemon) -> Sessions:
     """Sessions in the folder that `daemon` watches."""
     return Sessions(log_dir, daemon)
+
+
+@pytest.fixture
+def hold() -> Iterator[Hold]:
+    """Starts a process that holds a file's lock until it is killed."""
+    holders: list[subprocess.Popen[bytes]] = []
+
+    def start(path: Path) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-c", HOLDER, str(path)]
+        holder = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        holders.append(holder)
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == b"held\n"
+        return holder
+
+    yield start
+    for holder in holders:
+        holder.kill()
+        holder.communicate()

@@ -46,7 +46,9 @@ def test_a_locked_database_delays_and_loses_nothing(daemon: Daemon, sessions: Se
             sessions.append("s", *range(100))
             daemon.status()
         assert daemon.status()["lag"] > 0
+        wait_for(lambda: "the database takes nothing: " in daemon.reasons())
     sessions.arrive(7)
+    wait_for(lambda: daemon.reasons() == "")
     assert [record["level"] for record in daemon.told("stalled")] == ["error"]
     assert len(daemon.told("takes rows again")) == 1
 
@@ -121,8 +123,10 @@ def test_a_full_disk_delays_and_loses_nothing(daemon: Daemon, sessions: Sessions
     wait_for(lambda: daemon.told("stalled"))
     assert "full" in str(daemon.told("stalled")[0])
     assert daemon.status()["lag"] > 0
+    wait_for(lambda: "database or disk is full" in daemon.reasons())
     ballast.unlink()
     sessions.arrive(10)
+    wait_for(lambda: daemon.reasons() == "")
     assert daemon.scalar("PRAGMA integrity_check") == "ok"
     assert daemon.stop() == 0
 

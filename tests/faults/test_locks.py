@@ -5,46 +5,17 @@ from __future__ import annotations
 import fcntl
 import os
 import signal
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
+import threading
 from pathlib import Path
 
 import pytest
 
 from codex.logging.ingest.sources import locate
 from codex.logging.store.sqlite import Store
+from codex_ingestd.instance import Instance
 from codex_ingestd.intake import Intake
 from tests.daemon import Daemon, wait_for
-from tests.faults.conftest import Sessions
-
-HOLDER = """
-import fcntl, sys
-log = open(sys.argv[1], "ab")
-fcntl.flock(log, fcntl.LOCK_EX)
-print("held", flush=True)
-sys.stdin.read()
-"""
-Hold = Callable[[Path], "subprocess.Popen[bytes]"]
-
-
-@pytest.fixture
-def hold() -> Iterator[Hold]:
-    """Starts a process that holds a file's lock until it is killed."""
-    holders: list[subprocess.Popen[bytes]] = []
-
-    def start(path: Path) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-c", HOLDER, str(path)]
-        holder = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-        holders.append(holder)
-        assert holder.stdout is not None
-        assert holder.stdout.readline() == b"held\n"
-        return holder
-
-    yield start
-    for holder in holders:
-        holder.kill()
-        holder.communicate()
+from tests.faults.conftest import Hold, Sessions
 
 
 def test_a_second_daemon_names_the_first(daemon: Daemon, sessions: Sessions, request: pytest.FixtureRequest) -> None:
@@ -65,6 +36,23 @@ def test_a_second_daemon_names_the_first(daemon: Daemon, sessions: Sessions, req
     sessions.append("s", "two")
     sessions.arrive(5)
     assert second.stop() == 0
+
+
+def test_a_look_at_its_state_keeps_no_daemon_from_starting(database: Path) -> None:
+    """Who asks for the state holds the lock for a moment: a daemon that starts just then waits for it."""
+    entered = threading.Event()
+
+    def enter() -> None:
+        with Instance(str(database)):
+            entered.set()
+
+    with Path(f"{database}.lock").open("w") as look:
+        fcntl.flock(look, fcntl.LOCK_SH)
+        starting = threading.Thread(target=enter)
+        starting.start()
+        assert not entered.wait(0.1)
+    starting.join()
+    assert entered.is_set()
 
 
 def test_a_dead_holder_holds_nothing(daemon: Daemon, sessions: Sessions, hold: Hold) -> None:

@@ -10,10 +10,11 @@ import apsw
 import pytest
 
 from codex.logging.errors import DatabaseError, StaleWatermarkError
-from codex.logging.events import Batch, Cursor
+from codex.logging.events import Cursor
 from codex.logging.ingest.engine import Engine
 from codex.logging.ingest.sources import Location
 from codex.logging.store.connection import open_reader, scalar
+from codex.logging.store.rows import Rows
 from codex.logging.store.sqlite import Store
 
 
@@ -80,7 +81,7 @@ def test_a_lost_race_undoes_its_own_part_alone(store: Store, places: list[Locati
             store.commit(
                 stream._replace(generations=()),
                 stream.current._replace(id=0),
-                Batch(b"", Cursor(), Cursor(), [], []),
+                Rows(0, [], Cursor(), Cursor(), [], [], []),
                 None,
             )
         engine.ingest(places[1])

@@ -13,9 +13,10 @@ from pathlib import Path
 import pytest
 
 from codex.logging.errors import SourceBusyError
-from codex.logging.events import Batch, Generation, Stream
+from codex.logging.events import Generation, Stream
 from codex.logging.ingest.engine import Engine
 from codex.logging.ingest.sources import Location, locate, look, scan
+from codex.logging.store.rows import Rows
 from codex.logging.store.sqlite import Store
 from tests.importer import Importer, Recorded
 
@@ -774,12 +775,12 @@ class _Interrupted(Store):
     meanwhile: Callable[[], object] | None = None
 
     def commit(
-        self, stream: Stream, generation: Generation, batch: Batch, ending: tuple[int, str, bool] | None
+        self, stream: Stream, generation: Generation, rows: Rows, ending: tuple[int, str, bool] | None
     ) -> Stream:
         if self.meanwhile is not None:
             meanwhile, self.meanwhile = self.meanwhile, None
             meanwhile()
-        return super().commit(stream, generation, batch, ending)
+        return super().commit(stream, generation, rows, ending)
 
 
 def test_an_importer_that_loses_the_race_takes_nothing_twice(

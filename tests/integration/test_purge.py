@@ -15,10 +15,10 @@ import pytest
 import zstandard
 
 from codex.logging.errors import DatabaseError, StaleWatermarkError
-from codex.logging.events import Batch
 from codex.logging.purge import Wish, purge
 from codex.logging.store.connection import scalar
 from codex.logging.store.merge import merge
+from codex.logging.store.rows import Rows
 from codex.logging.targets import Finding, targets
 from codex.logging.verify import check
 from tests.commands import shell, succeed
@@ -287,9 +287,9 @@ def test_a_purged_life_takes_no_rows(importer: Importer) -> None:
     (generation,) = stream.generations
     after = generation.cursor._replace(offset=generation.cursor.offset + 3, seq=51, lines=51)
     fates(importer)
-    batch = Batch([b"{}\n"], generation.cursor, after, [], [])
+    rows = Rows(generation.id << 40, [b"{}\n"], generation.cursor, after, [], [], [])
     with pytest.raises(StaleWatermarkError):
-        importer.store.commit(stream, generation._replace(cursor=after), batch, None)
+        importer.store.commit(stream, generation._replace(cursor=after), rows, None)
     assert findings(importer) == []
 
 

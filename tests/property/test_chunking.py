@@ -11,7 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from codex.logging.events import Batch, Cursor, Event, Reject
-from codex.logging.ingest.engine import decode_chunk
+from codex.logging.ingest.batches import decode_chunk
 from codex.logging.ingest.formats import native
 from codex.logging.ingest.reader import Limits, next_chunk
 

@@ -16,10 +16,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 
 from codex.logging.config import LINE_LIMIT
-from codex.logging.events import Batch, Generation, Stream
+from codex.logging.events import Generation, Stream
 from codex.logging.ingest.reader import Limits
 from codex.logging.store.connection import open_reader
 from codex.logging.store.record import Record
+from codex.logging.store.rows import Rows
 from codex.logging.store.sqlite import Store
 from codex.logging.targets import targets
 from codex.logging.verify import Finding, check
@@ -49,10 +50,10 @@ class Deadly(Store):
         return self._sizes
 
     def commit(
-        self, stream: Stream, generation: Generation, batch: Batch, ending: tuple[int, str, bool] | None
+        self, stream: Stream, generation: Generation, rows: Rows, ending: tuple[int, str, bool] | None
     ) -> Stream:
-        size = batch.length
-        stream = super().commit(stream, generation, batch, ending)
+        size = rows.length
+        stream = super().commit(stream, generation, rows, ending)
         self._sizes.append(size)
         self._commits -= 1
         self._note()

@@ -209,11 +209,9 @@ class Summary(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """What one transaction commits: the exact bytes between two cursors and all that was made of them.
+    """The bytes between two cursors, in pieces of at most a MiB, and what was decoded of them.
 
-    `pieces` are the bytes, at most a MiB each, and `chains` the generation's chain behind each; `frame` is the only
-    piece compressed, where that was done already. `summary` is the generation's after this batch. The commit takes
-    pieces and events out of their lists: a long line would else lie in memory beside what SQLite needs for it.
+    `summary` is the generation's after this batch, once it was folded.
     """
 
     pieces: list[bytes | memoryview]
@@ -222,25 +220,11 @@ class Batch(NamedTuple):
     events: list[Event]
     rejects: list[Reject]
     summary: Summary = Summary()
-    chains: tuple[bytes, ...] = ()
-    frame: bytes | None = None
-
-    @property
-    def length(self) -> int:
-        """Bytes that the watermark moves on by."""
-        return self.after.offset - self.before.offset
 
     @property
     def data(self) -> bytes:
         """The bytes in one."""
         return b"".join(self.pieces)
-
-    @property
-    def edges(self) -> bytes:
-        """The bytes; of more than one piece only the first KiB and the last."""
-        if len(self.pieces) == 1:
-            return bytes(self.pieces[0])
-        return b"".join([self.pieces[0][:1024], self.pieces[-2][-1024:], self.pieces[-1][-1024:]])
 
 
 def parse_time(value: object) -> float | None:
@@ -250,7 +234,8 @@ def parse_time(value: object) -> float | None:
     """
     if isinstance(value, str):
         try:
-            return datetime.fromisoformat(value).timestamp() if _has_zone(value) else _utc(value)
+            moment = datetime.fromisoformat(value)
+            return (moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)).timestamp()
         except (ValueError, OverflowError):
             return None
     if isinstance(value, bool) or not isinstance(value, int | float):
@@ -270,15 +255,6 @@ def instant(value: object) -> float | None:
         except ValueError:
             pass
     return parse_time(text)
-
-
-def _has_zone(text: str) -> bool:
-    return text.endswith(("Z", "z")) or "+" in text[10:] or "-" in text[10:]
-
-
-def _utc(text: str) -> float:
-    moment = datetime.fromisoformat(text)
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
 def iso_time(seconds: float | None) -> str:

@@ -23,7 +23,8 @@ from codex.logging.replay import LIMITS, batches
 from codex.logging.store import legacy
 from codex.logging.store.connection import immediate, open_writer, scalar, translated
 from codex.logging.store.record import Record
-from codex.logging.store.segments import BLOCK_BYTES, Chain, pack
+from codex.logging.store.rows import rows_of
+from codex.logging.store.segments import BLOCK_BYTES, Chain, link
 from codex.logging.store.sqlite import Store, read_ledger, read_streams
 from codex.logging.targets import Finding, SourceFile, Target, targets
 from codex.logging.verify import has_sound_bytes
@@ -108,13 +109,13 @@ def _replay(
         chain = _chain(new, generation)
         start = generation.cursor, new.summary(generation.id)
         for batch in batches(source, named(stream.format), former, breaks or {}, start, limits):
-            frame, chains, chain = pack(batch.pieces, chain)
-            batch = batch._replace(frame=frame, chains=chains)
+            rows = rows_of(batch, generation.id << 40)
+            rows = rows._replace(chains=link(rows.pieces, chain).chains)
             generation = former._replace(
                 cursor=batch.after, chain=chain.digest(), block=chain.block, ended=None, how=None, superseded_by=None
             )
-            stream = new.commit(stream, generation, batch, None)
-            yield batch.length
+            stream = new.commit(stream, generation, rows, None)
+            yield rows.length
     last = former.cursor if breaks is None else former.cursor._replace(seq=generation.cursor.seq)
     if (generation.cursor, generation.chain) != (last, former.chain):
         yield target.finding("differs", 0, target.length, "the rows made anew end elsewhere than the old ones")

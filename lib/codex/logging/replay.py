@@ -10,12 +10,12 @@ import apsw
 from codex.logging.config import BATCH_BYTES, LINE_LIMIT
 from codex.logging.errors import DatabaseError
 from codex.logging.events import Batch, Cursor, Event, Generation, Reject, Summary
-from codex.logging.ingest.engine import decode_chunk
+from codex.logging.ingest.batches import decode_chunk
 from codex.logging.ingest.formats import Format, named
 from codex.logging.ingest.reader import Bytes, Chunk, Limits, next_chunk
 from codex.logging.ingest.summary import fold
 from codex.logging.store.record import Record
-from codex.logging.store.sqlite import event_row, reject_row
+from codex.logging.store.rows import event_row, reject_row
 from codex.logging.targets import Finding, Target
 
 LIMITS = Limits(BATCH_BYTES, LINE_LIMIT)

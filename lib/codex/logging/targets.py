@@ -11,7 +11,7 @@ import apsw
 
 from codex.logging.errors import SourceError
 from codex.logging.events import Cursor, Generation, Stream
-from codex.logging.ingest.engine import decode_chunk
+from codex.logging.ingest.batches import decode_chunk
 from codex.logging.ingest.formats import Format, named
 from codex.logging.ingest.packed import Unpacked
 from codex.logging.ingest.reader import Limits, next_chunk

@@ -4,25 +4,29 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from codex.logging.config import BATCH_BYTES, LINE_LIMIT
 from codex.logging.errors import DatabaseError, SourceChangedError, StaleWatermarkError
-from codex.logging.events import Batch, Cursor, Generation, Stream, Summary
+from codex.logging.events import Generation, Stream, Summary
 from codex.logging.ingest import ledger
+from codex.logging.ingest.batches import make_rows
 from codex.logging.ingest.formats import Format, named, native, recognise
 from codex.logging.ingest.ledger import Life
-from codex.logging.ingest.lines import decode, decode_line, decode_oversize, decode_tail, first_object, pieces
+from codex.logging.ingest.lines import PIECE_BYTES, first_object
 from codex.logging.ingest.looks import QUIET_SECONDS, Looks
 from codex.logging.ingest.reader import Chunk, Limits, next_chunk
 from codex.logging.ingest.recogniser import Recogniser
 from codex.logging.ingest.roots import Roots
 from codex.logging.ingest.sources import Facts, Location, Source, survey
-from codex.logging.ingest.summary import fold
-from codex.logging.store.segments import BLOCK_BYTES, Chain, Packed, pack
+from codex.logging.store.rows import Rows
+from codex.logging.store.segments import BLOCK_BYTES, Chain, Linked, compress, link
 from codex.logging.store.sqlite import Store, Watermark
+
+if TYPE_CHECKING:
+    from codex.logging.ingest.decoders import Decoders
 
 _CACHE_LIMIT = 50_000
 _LIMITS = Limits(BATCH_BYTES, LINE_LIMIT)
@@ -44,6 +48,24 @@ class Progress(NamedTuple):
     ignored: str = ""
 
 
+class Taking(NamedTuple):
+    """A batch whose rows are being made elsewhere: `rows` waits for them. `more` as in Progress."""
+
+    life: Life
+    facts: Facts
+    rows: Callable[[], Rows]
+    linked: Linked
+    more: bool
+
+
+class _Read(NamedTuple):
+    life: Life
+    facts: Facts
+    form: Format
+    chunk: Chunk
+    tail: bool
+
+
 class Engine:
     """Brings files into one store, a batch at a time. Not for sharing between threads.
 
@@ -62,7 +84,7 @@ class Engine:
     ) -> None:
         self.store = store
         self._formats = formats or {}
-        self._packer = ThreadPoolExecutor(1, "packer")
+        self._compressor = ThreadPoolExecutor(1, "compressor")
         self._limits = limits
         self._lock_seconds = lock_seconds
         self._recogniser = Recogniser(store, lock_seconds, wall)
@@ -81,10 +103,28 @@ class Engine:
         SourceError for a file that can't be read now, SourceBusyError for one whose lock isn't had, and
         DatabaseError; in each case nothing was written and a later call goes on.
         """
+        done = self.begin(location, None, final=final)
+        assert isinstance(done, Progress)
+        return done
+
+    def begin(self, location: Location, decoders: Decoders | None, *, final: bool = False) -> Taking | Progress:
+        """As `ingest`; but decoders, where they are given, are set to work on a large batch, which is still to finish.
+
+        Until then no other call may be about this stream.
+        """
+        return self._guarded(location, lambda: self._ingest(location, final, decoders))
+
+    def finish(self, taking: Taking) -> Progress:
+        """Commit what was begun. Raises DatabaseError; nothing was written then."""
+        done = self._guarded(taking.facts.location, lambda: self._finish(taking))
+        assert isinstance(done, Progress)
+        return done
+
+    def _guarded(self, location: Location, work: Callable[[], Taking | Progress]) -> Taking | Progress:
         if self._grouped is not None:
             self._grouped.append(location)
         try:
-            return self._ingest(location, final)
+            return work()
         except (SourceChangedError, StaleWatermarkError):
             self.forget(location)
             self._streams.clear()  # it may have been another stream's file
@@ -114,18 +154,43 @@ class Engine:
 
     # -- the main path
 
-    def _ingest(self, location: Location, final: bool) -> Progress:
+    def _ingest(self, location: Location, final: bool, decoders: Decoders | None) -> Taking | Progress:
         self._keep_up()
         location = self._known(location)
         stream = self._stream(location)
         unread = self._unread(stream, location)
         if not unread:
             return Progress()
-        progress = self._take(stream, unread[0], final)
-        rest = len(unread) > 1 and (final or progress.again is None)
-        return progress._replace(more=True) if rest else progress
+        done = self._take(stream, unread[0], final, decoders)
+        if len(unread) > 1 and (isinstance(done, Taking) or final or done.again is None):
+            return done._replace(more=True)
+        return done
 
-    def _take(self, stream: Stream, seen: Facts, final: bool) -> Progress:
+    def _take(self, stream: Stream, seen: Facts, final: bool, decoders: Decoders | None) -> Taking | Progress:
+        read = self._read(stream, seen, final)
+        if isinstance(read, Progress):
+            return read
+        life, facts, form, chunk, tail = read
+        del read
+        known, key = self._summary(life.generation), life.generation.id << 40
+        more, large = chunk.more or seen.location.number > 0, _PARALLEL_BYTES <= len(chunk.data) <= PIECE_BYTES
+        if large and decoders is not None:
+            rows_of = decoders.begin(form, chunk.data, life.cursor, known, key)
+            return Taking(life, facts, rows_of, link([chunk.data], self._chain(life.generation)), more)
+        frame = self._compressor.submit(compress, chunk.data) if large else None
+        # Hashing leaves the GIL to the compressor, which needs it to begin; decoding doesn't for a while.
+        linked = link([chunk.data], self._chain(life.generation)) if large else None
+        rows = make_rows(form, chunk, life.cursor, known, key)
+        if rows is None:
+            return self._wait(life, facts, chunk, tail)
+        del chunk  # of a long line: the commit is to have the only reference to it
+        linked = linked or link(rows.pieces, self._chain(life.generation))
+        if len(rows.pieces) == 1:
+            rows = rows._replace(frame=frame.result() if frame is not None else compress(rows.pieces[0]))
+        return self._commit(life, facts, rows, linked, more)
+
+    def _read(self, stream: Stream, seen: Facts, final: bool) -> _Read | Progress:
+        """What is next in a file, and which life and format it is of."""
         with Source(seen, self._lock_seconds) as source:
             if self._looks.turn(seen) == 0 and self._recogniser.waits(stream, source):
                 self._looks.postpone(source.facts)
@@ -139,41 +204,28 @@ class Engine:
         found = self._format(life.stream, chunk, seen.location)
         if found is None:
             return self._settle(source.facts, begun=False)._replace(ignored="its first line is no JSON object")
-        stream, form = found
-        packing = self._begin_packing(life, chunk)
-        batch = decode_chunk(chunk, life.cursor, form)
-        if batch is None:
-            return self._wait(life, source.facts, chunk, tail)
-        more = chunk.more or seen.location.number > 0
-        del chunk  # of a long line: the commit is to have the only reference to it
-        batch = fold(form, self._summary(life.generation), batch)
-        again = QUIET_SECONDS if not more and source.facts.size > batch.after.offset else None
-        progress = Progress(len(batch.events), len(batch.rejects), batch.length, more, again)
-        packed = packing.result() if packing is not None else pack(batch.pieces, self._chain(life.generation))
-        self._commit(life._replace(stream=stream), batch, packed, source.facts)
-        return progress
+        return _Read(life._replace(stream=found[0]), source.facts, found[1], chunk, tail)
 
-    def _begin_packing(self, life: Life, chunk: Chunk) -> Future[Packed] | None:
-        """Hash and compress a large chunk on another core while its lines are decoded on this one."""
-        if len(chunk.data) < _PARALLEL_BYTES:
-            return None
-        return self._packer.submit(pack, pieces(chunk.data), self._chain(life.generation))
+    def _finish(self, taking: Taking) -> Progress:
+        return self._commit(taking.life, taking.facts, taking.rows(), taking.linked, taking.more)
 
-    def _commit(self, life: Life, batch: Batch, packed: Packed, facts: Facts) -> None:
-        frame, chains, chain = packed
-        batch = batch._replace(frame=frame, chains=chains)
-        after = ledger.advance(life, batch.edges, batch.after)._replace(
+    def _commit(self, life: Life, facts: Facts, rows: Rows, linked: Linked, more: bool) -> Progress:
+        chain, cursor = linked.chain, rows.after
+        again = QUIET_SECONDS if not more and facts.size > cursor.offset else None
+        progress = Progress(len(rows.events), len(rows.rejects), rows.length, more, again)
+        after = ledger.advance(life, rows.edges, cursor)._replace(
             chain=chain.digest(), block=chain.block, modified=facts.modified
         )
-        stream = self.store.commit(life.stream, after, batch, life.ending)
+        stream = self.store.commit(life.stream, after, rows._replace(chains=linked.chains), life.ending)
         number = after.id or stream.generations[-1].id
         self._chains[number] = chain
-        self._summaries[number] = batch.summary
+        self._summaries[number] = rows.summary
         self._streams[stream.root, stream.key] = stream
-        if facts.size == batch.after.offset:
+        if facts.size == cursor.offset:
             self._looks.settle(facts)
         else:
             self._looks.note_scanned(facts, 0)
+        return progress
 
     def _wait(self, life: Life, facts: Facts, chunk: Chunk, tail: bool) -> Progress:
         """Nothing to commit: remember how far the file was searched, and look again when its tail may be quiet."""
@@ -300,14 +352,3 @@ class Engine:
 
     def _is_quiet_tail(self, life: Life, facts: Facts) -> bool:
         return facts.size > life.cursor.offset and self._looks.is_quiet(facts)
-
-
-def decode_chunk(chunk: Chunk, cursor: Cursor, form: Format) -> Batch | None:
-    """What a chunk gives; None when that is nothing yet."""
-    if chunk.data and chunk.oversize:
-        return decode_oversize(chunk.data, cursor)
-    if chunk.line:
-        return decode_line(chunk.line, cursor, form.decode)
-    if chunk.data:
-        return decode(chunk.data, cursor, form.decode)
-    return decode_tail(chunk.tail, cursor, form.decode) if chunk.tail else None

@@ -18,12 +18,12 @@ import msgspec
 from codex.logging.events import MAX_PARTS, Batch, Cursor, Event, Fields, Reject
 
 Decode = Callable[[bytes], Sequence[Fields]]
+PIECE_BYTES = 1 << 20
 
 _BOM = b"\xef\xbb\xbf"
 _BLANKS = b" \t\r"
 _BLANK_RUN = re.compile(rb"[ \t\r]*+")
 _NUL_RUN = re.compile(rb"\0*+")
-_PIECE = 1 << 20
 # Up to the next half of a surrogate pair: other characters, whole pairs, and other escapes are passed over.
 _LONE_SURROGATE = re.compile(
     rb"(?:[^\\]++|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(?!\\u[dD][89a-fA-F][0-9a-fA-F]{2})\\.)*+"
@@ -98,10 +98,10 @@ def first_object(line: bytes) -> bytes:
 
 def pieces(data: bytes, ending: bytes = b"") -> list[bytes | memoryview]:
     """The data with what ends it, in pieces of at most a MiB; all but the last share the memory of the data."""
-    if len(data) <= _PIECE:
+    if len(data) <= PIECE_BYTES:
         return [data + ending]
-    view, last = memoryview(data), (len(data) - 1) // _PIECE * _PIECE
-    return [*(view[start : start + _PIECE] for start in range(0, last, _PIECE)), data[last:] + ending]
+    view, last = memoryview(data), (len(data) - 1) // PIECE_BYTES * PIECE_BYTES
+    return [*(view[start : start + PIECE_BYTES] for start in range(0, last, PIECE_BYTES)), data[last:] + ending]
 
 
 class _NoObjectError(ValueError):
@@ -317,8 +317,8 @@ def _is_utf8(data: bytes) -> bool:
         return True
     decoder = codecs.getincrementaldecoder("utf-8")()
     try:
-        for start in range(0, len(data), _PIECE):
-            decoder.decode(data[start : start + _PIECE])
+        for start in range(0, len(data), PIECE_BYTES):
+            decoder.decode(data[start : start + PIECE_BYTES])
         decoder.decode(b"", True)
     except UnicodeDecodeError:
         return False

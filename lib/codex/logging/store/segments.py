@@ -65,24 +65,20 @@ class Chain:
         return twin
 
 
-class Packed(NamedTuple):
-    """Bytes as segments keep them: the frame, where they are one piece, the chain behind each piece, and it goes on."""
+class Linked(NamedTuple):
+    """The chain behind each of some pieces, and the chain that goes on."""
 
-    frame: bytes | None
     chains: tuple[bytes, ...]
     chain: Chain
 
 
-def pack(pieces: Sequence[bytes | memoryview], chain: Chain) -> Packed:
-    """The pieces that follow a chain, which goes on with them. Leaves the GIL to others for most of its time.
-
-    More than one piece, as of a long line, are compressed only as they are written, so that their frames aren't held.
-    """
+def link(pieces: Sequence[bytes | memoryview], chain: Chain) -> Linked:
+    """Let a chain go on with the pieces that follow it."""
     chains = []
     for piece in pieces:
         chain.update(piece)
         chains.append(chain.digest())
-    return Packed(compress(pieces[0]) if len(pieces) == 1 else None, tuple(chains), chain)
+    return Linked(tuple(chains), chain)
 
 
 def compress(data: bytes | memoryview) -> bytes:

@@ -7,17 +7,17 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import lru_cache
 from itertools import islice
 from typing import Any, NamedTuple
 
 import apsw
 
 from codex.logging.errors import StaleWatermarkError
-from codex.logging.events import Batch, Cursor, Event, Generation, Reject, Stream, Summary
+from codex.logging.events import Cursor, Generation, Stream, Summary
 from codex.logging.store import segments
 from codex.logging.store.connection import immediate, open_writer, scalar, translated
 from codex.logging.store.record import Record
+from codex.logging.store.rows import Row, Rows, reject_row, summary_row
 
 _GENERATION_COLUMNS = (
     'id, stream, device, inode, head_length, head, marker, "offset", seq, lines, line_seq, parts, skip_from,'
@@ -206,7 +206,7 @@ class Store:
     # -- the ledger and the rows, written
 
     def commit(
-        self, stream: Stream, generation: Generation, batch: Batch, ending: tuple[int, str, bool] | None
+        self, stream: Stream, generation: Generation, rows: Rows, ending: tuple[int, str, bool] | None
     ) -> Stream:
         """Rows, rejects, segment and watermark in one transaction; `generation` is its state after the batch.
 
@@ -222,7 +222,7 @@ class Store:
                 generation = self._begin_generation(stream, generation, now)
             if ending is not None:
                 self._end(ending, generation.id, now)
-            self._insert_rows(stream, generation, batch)
+            self._insert_rows(stream.session_id, rows.of(generation.id << 40))
         return _with_generation(stream, generation, ending, now)
 
     def end(self, stream: Stream, ending: tuple[int, str, bool] | None, state: str | None = None) -> None:
@@ -392,32 +392,30 @@ class Store:
             (now, how, successor if superseded else None, number),
         )
 
-    def _insert_rows(self, stream: Stream, generation: Generation, batch: Batch) -> None:
-        key = generation.id << 40
-        execute_many = self.connection.executemany
-        if used := [usage_row(generation.id, event) for event in batch.events if _has_usage(event)]:
-            execute_many(_INSERT_USAGE, used)
-        self.connection.execute(_INSERT_SUMMARY, summary_row(generation.id, batch.summary))
-        if batch.rejects:
-            execute_many(_INSERT_REJECT, [reject_row(key, stream.session_id, reject) for reject in batch.rejects])
-        is_long, rows = len(batch.pieces) > 1, _segment_rows(key, batch)
-        for row in islice(rows, len(batch.pieces) - 1):
-            self.connection.execute(_INSERT_SEGMENT, row)
+    def _insert_rows(self, session_id: str, rows: Rows) -> None:
+        execute, execute_many = self.connection.execute, self.connection.executemany
+        if rows.usage:
+            execute_many(_INSERT_USAGE, rows.usage)
+        execute(_INSERT_SUMMARY, summary_row(rows.key >> 40, rows.summary))
+        if rows.rejects:
+            execute_many(_INSERT_REJECT, [reject_row(rows.key, session_id, reject) for reject in rows.rejects])
+        is_long, segment_rows = len(rows.pieces) > 1, _segment_rows(rows)
+        for row in islice(segment_rows, len(rows.pieces) - 1):
+            execute(_INSERT_SEGMENT, row)
         if not is_long:
-            execute_many(_INSERT_EVENT, [event_row(key, event) for event in batch.events])
-        while is_long and batch.events:
-            self._insert_long_event(key, batch.events)
-        self.connection.execute(_INSERT_SEGMENT, next(rows))  # the last: legacy.py's trigger looks at its events
+            execute_many(_INSERT_EVENT, rows.events)
+        while is_long and rows.events:
+            self._insert_long_event(rows.events)
+        execute(_INSERT_SEGMENT, next(segment_rows))  # the last: legacy.py's trigger looks at its events
 
-    def _insert_long_event(self, key: int, events: list[Event]) -> None:
+    def _insert_long_event(self, events: list[Row]) -> None:
         """Insert the first event, and let go of its texts before SQLite makes the row: it needs two copies itself."""
-        event = events.pop(0)
-        row = event_row(key, event._replace(fields=event.fields._replace(message="", meta=None)))
-        self._held.update(message=event.fields.message, meta=event.fields.meta)
-        del event
+        number, ts, role, kind, message, meta, *rest = events.pop(0)
+        self._held.update(message=message, meta=meta)
+        del message, meta
         try:
-            self.connection.execute(_INSERT_EVENT, row)
-            self.connection.execute(_SET_TEXTS, row[:1])
+            self.connection.execute(_INSERT_EVENT, (number, ts, role, kind, "", None, *rest))
+            self.connection.execute(_SET_TEXTS, (number,))
         finally:
             self._held.clear()
 
@@ -435,55 +433,15 @@ def read_ledger(connection: apsw.Connection) -> dict[str, list[tuple[Any, ...]]]
     }
 
 
-def event_row(key: int, event: Event) -> tuple[object, ...]:
-    """The row of an event; `key` is its generation's id << 40."""
-    return (key | event.seq << 8 | event.part, *event.fields[:10], event.offset, event.length)
-
-
-def summary_row(generation: int, summary: Summary) -> tuple[object, ...]:
-    """The row of a generation's summary."""
-    return (generation, *summary[:5], _as_json(summary.models), *summary[6:])
-
-
-@lru_cache(256)
-def _as_json(words: tuple[str, ...]) -> str:
-    return json.dumps(words, ensure_ascii=False)
-
-
-def _segment_rows(key: int, batch: Batch) -> Iterator[tuple[object, ...]]:
+def _segment_rows(rows: Rows) -> Iterator[Row]:
     """The batch's segments, each of one piece, which is let go of; lines are counted in the last of them."""
-    end = batch.before.offset
-    for chain in batch.chains:
-        start, end = end, end + len(batch.pieces[0])
-        frame = batch.frame or segments.compress(batch.pieces[0])
-        del batch.pieces[0]
-        lines = 0 if batch.pieces else batch.after.lines - batch.before.lines
-        yield (key | start, end, batch.before.seq + 1, lines, chain, frame)
-
-
-def usage_row(generation: int, event: Event) -> tuple[object, ...]:
-    """The row of what an event tells of its model call's cost."""
-    assert event.fields.note is not None
-    usage = event.fields.note.usage
-    assert usage is not None
-    return (
-        generation,
-        usage.key,
-        generation << 40 | event.seq << 8 | event.part,
-        event.fields.ts,
-        *usage[1:],
-    )
-
-
-def _has_usage(event: Event) -> bool:
-    note = event.fields.note
-    return note is not None and note.usage is not None
-
-
-def reject_row(key: int, session_id: str, reject: Reject) -> tuple[object, ...]:
-    """The row of a reject; `key` is its generation's id << 40."""
-    seq, offset, length, reason, detail = reject
-    return (key | offset, session_id, seq, length, reason, detail)
+    end = rows.before.offset
+    for chain in rows.chains:
+        start, end = end, end + len(rows.pieces[0])
+        frame = rows.frame or segments.compress(rows.pieces[0])
+        del rows.pieces[0]
+        lines = 0 if rows.pieces else rows.after.lines - rows.before.lines
+        yield (rows.key | start, end, rows.before.seq + 1, lines, chain, frame)
 
 
 def read_streams(connection: apsw.Connection) -> list[Stream]:

@@ -72,7 +72,8 @@ def decode(line: bytes) -> tuple[Fields]:
     encoded = _ENCODE(record) if record else None
     meta = encoded.decode() if encoded is not None and len(encoded) <= _LONG else encoded
     note = _ends(normal, record) if normal in _EDGES else _NOTES.get((role, normal))
-    return (Fields(_time(ts) if ts is not None else None, role or "system", normal, message or kind, meta, note=note),)
+    time = _time(ts) if ts is not None else None
+    return (Fields(time, role or "system", normal, message or kind, meta, None, None, None, None, None, note),)
 
 
 def _ends(kind: str, record: dict[str, msgspec.Raw]) -> Note:

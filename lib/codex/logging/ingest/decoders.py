@@ -22,7 +22,7 @@ from codex.logging.events import Cursor, Reject, Summary
 from codex.logging.ingest.batches import make_rows
 from codex.logging.ingest.formats import Format, named
 from codex.logging.ingest.reader import Chunk
-from codex.logging.store.rows import Rows
+from codex.logging.store.rows import Row, Rows
 from codex.logging.store.segments import compress
 
 MOST = 4
@@ -130,7 +130,13 @@ def _make(form: str, data: bytes, cursor: tuple[Any, ...], known: tuple[Any, ...
     made = make_rows(named(form), Chunk(data), Cursor(*cursor), Summary(*known), key)
     assert made is not None
     rejects = [tuple(reject) for reject in made.rejects]
-    return tuple(made.after), made.events, made.usage, rejects, tuple(made.summary), compress(data)
+    return tuple(made.after), [*map(_as_stored, made.events)], made.usage, rejects, tuple(made.summary), compress(data)
+
+
+def _as_stored(row: Row) -> Row:
+    """The row with its message as UTF-8, so that the process that commits it needn't convert it twice."""
+    message = row[4]
+    return row if message.isascii() or isinstance(message, bytes) else (*row[:4], message.encode(), *row[5:])
 
 
 def _unpacked(result: tuple[Any, ...], data: bytes, before: Cursor, key: int) -> Rows:

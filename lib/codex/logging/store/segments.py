@@ -17,7 +17,7 @@ import zstandard
 BLOCK_BYTES = 64 << 10
 DIGEST_BYTES = 20
 START = blake2b(b"", digest_size=DIGEST_BYTES).digest()
-LEVEL = 3
+LEVEL = 2
 
 
 class _Tools(threading.local):

@@ -9,6 +9,7 @@ import os
 import shlex
 import sys
 import time
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import click
@@ -55,7 +56,8 @@ def run(file: str | None, **flags: Any) -> int:
         return _plan(latter)
 
     service = Service(settings.db, _plan(settings), reread)
-    service.run(on_open=lambda: _welcome(settings.folders, settings.db))
+    with _exposed(service, settings):
+        service.run(on_open=lambda: _welcome(settings.folders, settings.db))
     return 0
 
 
@@ -100,6 +102,15 @@ def _plan(settings: Settings) -> Plan:
     log.set_up(settings.log_level)
     hooks = chosen(settings.hooks, settings.hook_seconds)
     return Plan(settings.folders, settings.formats, hooks, round(settings.verify_rate * (1 << 20)))
+
+
+def _exposed(service: Service, settings: Settings) -> AbstractContextManager[object]:
+    """Its metrics and health, where they are wanted. Raises ConfigError where the address can't be had."""
+    if settings.metrics is None:
+        return nullcontext()
+    from codex_ingestd.endpoint import expose
+
+    return expose(settings.metrics, service, settings.db)
 
 
 def _welcome(folders: list[str], database: str) -> None:

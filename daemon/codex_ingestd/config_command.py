@@ -12,7 +12,7 @@ import click
 from codex.logging import config as library
 from codex.logging import config_file
 from codex.logging.terminal import json_option
-from codex_ingestd.keys import KEYS, Key
+from codex_ingestd.keys import KEYS, OFF, Key
 from codex_ingestd.settings import Loaded, examine
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -82,6 +82,8 @@ def _rows(loaded: Loaded) -> list[tuple[str, Any, str]]:
         value: Any = getattr(settings, name.replace("-", "_"))
         if name == "watch":
             value = [f"{root.format}={root.folder}" if root.format else root.folder for root in settings.watch]
+        if name == "metrics":
+            value = OFF if settings.metrics is None else str(settings.metrics)
         rows.append((name, value, origin))
     return rows
 

@@ -60,6 +60,11 @@ def judge(facts: Facts | None, now: float) -> Health:
     return Health(tuple(_reasons(facts, now)))
 
 
+def judge_life(facts: Facts, now: float) -> Health:
+    """Whether its loop goes round at all: where it doesn't, only a new start helps."""
+    return judge(msgspec.structs.replace(facts, phase="watching", stalls=()), now)
+
+
 def _reasons(facts: Facts, now: float) -> Iterator[str]:
     silent = now - facts.at
     if silent >= SILENT_SECONDS:

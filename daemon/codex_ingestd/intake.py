@@ -48,6 +48,7 @@ class Intake:
         self._scheduler: Scheduler[Location] = Scheduler()
         self._rejects: dict[Location, tuple[float, int]] = {}
         self._ignored: set[Location] = set()
+        self._at_work: Location | None = None
         self._stalls = 0
         self._stall: Stall | None = None
         self._stalled_until = 0.0
@@ -65,6 +66,11 @@ class Intake:
             longest = next(iter(self.failures.values()))
             others = f", and {len(self.failures) - 1} more files" if len(self.failures) > 1 else ""
             yield Stall(f"can't read: {longest.message}{others}", longest.since)
+
+    def line(self) -> list[Location]:
+        """The files that wait, and the one that is at work; may be asked from any thread."""
+        at_work = self._at_work
+        return list(dict.fromkeys([*([] if at_work is None else [at_work]), *self._scheduler.items()]))
 
     def __len__(self) -> int:
         return len(self._scheduler)
@@ -94,6 +100,7 @@ class Intake:
             return Progress()
         location = self._scheduler.next(now)
         if location is None:
+            self._at_work = None
             return Progress()
         return self._group(location, final) if self._scheduler.wait(now) == 0.0 else self._ingest(location, final)
 
@@ -122,6 +129,7 @@ class Intake:
         return Progress(events, rejects, bytes_taken)
 
     def _ingest(self, location: Location, final: bool) -> Progress:
+        self._at_work = location
         try:
             progress = self.engine.ingest(location, final=final)
         except SourceError as error:

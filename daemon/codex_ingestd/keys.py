@@ -11,6 +11,8 @@ from codex_ingestd import log
 from codex_ingestd.hooks import COMMAND_SECONDS
 from codex_ingestd.housekeeping import VERIFY_BYTES_PER_MINUTE
 
+OFF = "off"
+
 
 class Key(NamedTuple):
     """One setting: its name in the file, and as a flag with `--` before it; `kind` is what a value must be.
@@ -85,6 +87,15 @@ KEYS = {
             ("CODEX_LOG_LEVEL",),
             True,
             "What to tell on standard error.",
+        ),
+        Key(
+            "metrics",
+            click.STRING,
+            OFF,
+            ("CODEX_METRICS",),
+            False,
+            "Answer /metrics, /healthz and /readyz there over HTTP, for this host alone unless another HOST is named.",
+            "[HOST:]PORT|off",
         ),
     )
 }

@@ -22,6 +22,10 @@ class Scheduler(Generic[Item]):
     def __len__(self) -> int:
         return len(self._due)
 
+    def items(self) -> list[Item]:
+        """What is due now or later; may be asked from any thread."""
+        return list(self._due)
+
     def mark(self, item: Item, at: float) -> None:
         """The item is due at that time, or earlier where it already was."""
         known = self._due.get(item)

@@ -22,6 +22,7 @@ from codex_ingestd.hooks import Hook
 from codex_ingestd.housekeeping import VERIFY_BYTES_PER_MINUTE, Housekeeping
 from codex_ingestd.intake import Failure, Intake
 from codex_ingestd.marks import EVERYTHING, Marks
+from codex_ingestd.meter import Meter
 from codex_ingestd.notify import Notifier
 from codex_ingestd.reconcile import Reconciler
 from codex_ingestd.watcher import Watcher
@@ -65,6 +66,7 @@ class Service:
         self._reconciler: Reconciler
         self._stopping = False
         self._reload_asked = False
+        self.meter: Meter | None = None
         self.facts = Facts(os.getpid(), clock())
 
     def run(self, on_open: Callable[[], None]) -> None:
@@ -76,6 +78,8 @@ class Service:
             while not self._stopping:
                 self._notifier.status(f"opening {self._database}")
                 with Database(self._database) as database:
+                    if self.meter is not None:
+                        self.meter.time_commits(database.store.connection)
                     on_open()
                     self._attend(database)
                 on_open = _nothing
@@ -124,6 +128,10 @@ class Service:
     def failures(self) -> Mapping[Location, Failure]:
         """The files that could not be read at the last try."""
         return self._intake.failures
+
+    def line(self) -> list[Location]:
+        """The files that wait to be read, and the one that is at work; may be asked from any thread."""
+        return self._intake.line() if hasattr(self, "_intake") else []
 
     def _begin(self, store: Store) -> None:
         """Take up what the store already has."""
@@ -176,7 +184,9 @@ class Service:
 
     def _turn(self) -> None:
         """One batch of one file, and one slice of the sweep."""
-        self._intake.turn()
+        progress = self._intake.turn()
+        if self.meter is not None:
+            self.meter.add(progress)
         self._reconciler.step(self._clock(), polling=self._watcher.state == "polling")
 
     @property

@@ -6,6 +6,7 @@ Reading it has no effect: it may be read again at any time, and compared with wh
 from __future__ import annotations
 
 import difflib
+import ipaddress
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -18,9 +19,10 @@ from codex.logging.config_file import Entry
 from codex.logging.errors import ConfigError
 from codex.logging.ingest.formats import named
 from codex_ingestd.hooks import BUILT_IN, chosen
-from codex_ingestd.keys import KEYS, Key
+from codex_ingestd.keys import KEYS, OFF, Key
 
 DEFAULT = "default"
+_LAST_PORT = 65535
 
 
 class Root(NamedTuple):
@@ -30,8 +32,26 @@ class Root(NamedTuple):
     format: str | None
 
 
+class Address(NamedTuple):
+    """Where the metrics are: a host's name or number, and a port, 0 for any that is free."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether no other host can reach it."""
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host == "localhost"
+
+
 class Settings(NamedTuple):
-    """What a daemon goes by. `hook_seconds` are seconds, `verify_rate` MiB a minute."""
+    """What a daemon goes by. `hook_seconds` are seconds, `verify_rate` MiB a minute; `metrics` is None for none."""
 
     watch: tuple[Root, ...]
     db: str
@@ -40,6 +60,7 @@ class Settings(NamedTuple):
     hook_seconds: float
     verify_rate: float
     log_level: str
+    metrics: Address | None
 
     @property
     def folders(self) -> list[str]:
@@ -152,6 +173,8 @@ def _from_text(key: Key, given: Any) -> Any:
     if key.name == "hook":
         chosen(given)
         return tuple(given)
+    if key.name == "metrics":
+        return _address(given)
     try:
         return key.kind.convert(given, None, None)
     except click.BadParameter as error:
@@ -181,7 +204,30 @@ def _from_entry(key: Key, entry: Entry) -> Any:
     elif not _is_of(type(key.default), given):
         word = {bool: "true or false", float: "a number", str: "a text in quotes"}[type(key.default)]
         raise ConfigError(f"{given!r} is not {word}", hint=_default_of(key))
-    return _from_text(key, given)
+    value = _from_text(key, given)
+    if key.name == "metrics" and not entry.source.own:
+        _refuse_openness(value)
+    return value
+
+
+def _address(text: str) -> Address | None:
+    """What `[HOST:]PORT` names, on this host alone where it names none. Raises ConfigError."""
+    if text == OFF:
+        return None
+    host, _, port = text.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    if not (port.isascii() and port.isdecimal() and int(port) <= _LAST_PORT):
+        raise ConfigError(f"{text!r} is no address", hint="Write 127.0.0.1:9464, or a port alone; off for none.")
+    return Address(host or "127.0.0.1", int(port))
+
+
+def _refuse_openness(address: Address | None) -> None:
+    if address is not None and not address.is_loopback:
+        raise ConfigError(
+            "the working folder's file can't open the metrics to other hosts: it may have come with somebody else's"
+            " project",
+            hint=_elsewhere(),
+        )
 
 
 def _refuse_commands(hooks: Sequence[str]) -> None:
@@ -189,20 +235,26 @@ def _refuse_commands(hooks: Sequence[str]) -> None:
         if hook not in BUILT_IN:
             raise ConfigError(
                 f"the working folder's file can't have {hook!r} run: it may have come with somebody else's project",
-                hint=f"Put it into {config_file.user_path()}, or name this file with --config.",
+                hint=_elsewhere(),
             )
+
+
+def _elsewhere() -> str:
+    return f"Put it into {config_file.user_path()}, or name this file with --config."
 
 
 def _by_default(key: Key) -> Any:
     if key.name == "watch":
         return (Root(_folder(config.resolve_log_dir()), None),)
-    return _file(config.environment_database()) if key.name == "db" else key.default
+    return _file(config.environment_database()) if key.name == "db" else _unset(key)
 
 
 def _unset(key: Key) -> Any:
     """The default, whatever may be wrong with it."""
     if key.name == "watch":
         return (Root(config.absolute(config.DEFAULT_LOG_DIR), None),)
+    if key.name == "metrics":
+        return _address(key.default)
     return config.absolute(key.default) if key.name == "db" else key.default
 
 

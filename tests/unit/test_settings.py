@@ -85,6 +85,7 @@ def test_every_key_can_be_set_in_each_place(folder: Path, monkeypatch: pytest.Mo
         "hook-seconds": (1, "2.5", 3.0),
         "verify-rate": (0, "2", 3.0),
         "log-level": ("debug", "error", "warning"),
+        "metrics": (":9464", "[::1]:9464", "off"),
     }
     assert values.keys() == KEYS.keys()
     for name, (written, text, flag) in values.items():
@@ -141,6 +142,9 @@ def test_readers_find_the_database_that_the_file_names(project: Path, monkeypatc
         ("db = '.'", 1, "is a folder", "*.db"),
         ('hook = "curl x | sh"', 1, "somebody else's project", "--config"),
         ("hook = 'archive'", 1, "no place to go", "GH_COPILOT_BACKUP_ROOT"),
+        ("metrics = 'here'", 1, "'here' is no address", "127.0.0.1:9464"),
+        ("metrics = ':65536'", 1, "':65536' is no address", "127.0.0.1:9464"),
+        ("metrics = '0.0.0.0:9464'", 1, "somebody else's project", "--config"),
         ("\n\nx = ", 3, "no TOML", 'KEY = "VALUE"'),
         ("a = 1\nb = [1,\n\n", 2, "no TOML", 'KEY = "VALUE"'),
         ("a = '\udcff'", 1, "no UTF-8", "UTF-8"),
@@ -186,8 +190,28 @@ def test_a_file_of_another_user_counts_only_when_named(project: Path) -> None:
 
 
 def test_what_changes_without_a_restart(folder: Path) -> None:
-    """All but the database."""
+    """All but the database and the address of the metrics."""
     former = load({}).settings
     latter = load({"watch": ("x",), "hook": ("finalize",), "verify_rate": 1.0, "log_level": "debug"}).settings
     assert needs_restart(former, latter) == []
-    assert needs_restart(former, load({"db": "x.db"}).settings) == ["db"]
+    assert needs_restart(former, load({"db": "x.db", "metrics": "9464"}).settings) == ["db", "metrics"]
+
+
+@pytest.mark.parametrize(
+    ("text", "address", "is_loopback"),
+    [
+        ("9464", "127.0.0.1:9464", True),
+        (":0", "127.0.0.1:0", True),
+        ("localhost:9464", "localhost:9464", True),
+        ("[::1]:9464", "[::1]:9464", True),
+        ("127.9.9.9:1", "127.9.9.9:1", True),
+        ("0.0.0.0:9464", "0.0.0.0:9464", False),
+        ("[::]:9464", "[::]:9464", False),
+        ("example.org:9464", "example.org:9464", False),
+    ],
+)
+def test_metrics_stay_on_this_host_unless_told(text: str, address: str, is_loopback: bool) -> None:
+    """A port alone is this host's."""
+    metrics = load({"metrics": text}).settings.metrics
+    assert metrics is not None
+    assert (str(metrics), metrics.is_loopback) == (address, is_loopback)

@@ -441,6 +441,45 @@ def test_a_moved_log_takes_its_rotated_files_along(importer: Importer, recorded:
 
 
 @pytest.mark.parametrize("running", [True, False])
+def test_an_edited_rotated_file_takes_over_like_any_copy(
+    start: Callable[[], Importer], recorded: Recorded, log: Path, running: bool
+) -> None:
+    """It was another life before its bytes became the live file's: once that is truncated, it is what that was."""
+    append(log, 1)
+    importer = start()
+    importer.take()
+    rotate(log)
+    append(log, 2)
+    importer.take()
+    rotated(log, 1).write_bytes(log.read_bytes())
+    importer.sweep()
+    os.truncate(log, 0)
+    importer = importer if running else start()
+    importer.sweep()
+    assert recorded.rows() == rows(1, 2)
+    assert hows(recorded) == [("rotated", False), ("rotated", False)]
+
+
+@pytest.mark.parametrize("running", [True, False])
+def test_a_moved_rotated_file_is_a_log_once_another_file_has_its_place(
+    start: Callable[[], Importer], recorded: Recorded, log: Path, running: bool
+) -> None:
+    """Away from its log it is that log's still; once a file with the same lines is there, it is a log of its own."""
+    append(log, 1)
+    importer = start()
+    importer.take()
+    target = log.with_name("t.ndjson.1")
+    log.rename(target)
+    importer.sweep()
+    assert recorded.rows("t") == []
+    append(log, 1)
+    importer.sweep()
+    importer = importer if running else start()
+    importer.sweep()
+    assert recorded.rows() == recorded.rows("t") == rows(1)
+
+
+@pytest.mark.parametrize("running", [True, False])
 def test_a_hard_link_is_a_stream_of_its_own(
     start: Callable[[], Importer], recorded: Recorded, log: Path, running: bool
 ) -> None:

@@ -16,7 +16,7 @@ from codex.logging.ingest.batches import make_rows
 from codex.logging.ingest.formats import Format, named, native, recognise
 from codex.logging.ingest.ledger import Life
 from codex.logging.ingest.lines import PIECE_BYTES, first_object
-from codex.logging.ingest.looks import QUIET_SECONDS, Looks
+from codex.logging.ingest.looks import QUIET_SECONDS, Looks, certified, home_of
 from codex.logging.ingest.reader import Chunk, Limits, next_chunk
 from codex.logging.ingest.recogniser import Recogniser
 from codex.logging.ingest.roots import Roots
@@ -214,7 +214,7 @@ class Engine:
         again = QUIET_SECONDS if not more and facts.size > cursor.offset else None
         progress = Progress(len(rows.events), len(rows.rejects), rows.length, more, again)
         after = ledger.advance(life, rows.edges, cursor)._replace(
-            chain=chain.digest(), block=chain.block, modified=facts.modified
+            chain=chain.digest(), block=chain.block, modified=certified(facts, cursor.offset)
         )
         stream = self.store.commit(life.stream, after, rows._replace(chains=linked.chains), life.ending)
         number = after.id or stream.generations[-1].id
@@ -222,7 +222,7 @@ class Engine:
         self._summaries[number] = rows.summary
         self._streams[stream.root, stream.key] = stream
         if facts.size == cursor.offset:
-            self._looks.settle(facts)
+            self._looks.settle(facts, home=home_of(stream, facts))
         else:
             self._looks.note_scanned(facts, 0)
         return progress
@@ -233,10 +233,19 @@ class Engine:
         if facts.size > life.cursor.offset and not tail:
             self._looks.note_scanned(facts, chunk.scanned)
             return Progress(again=QUIET_SECONDS)
-        return self._settle(facts, begun=life.generation.id != 0)
+        self._certify(life, facts)
+        begun = life.generation.id != 0
+        return self._settle(facts, begun=begun, home=home_of(life.stream, facts) if begun else None)
 
-    def _settle(self, facts: Facts, *, begun: bool) -> Progress:
-        self._looks.settle(facts, begun=begun)
+    def _certify(self, life: Life, facts: Facts) -> None:
+        """Note that a compressed file was wholly taken already: the next process needn't decompress it to know."""
+        modified = certified(facts, life.cursor.offset)
+        if facts.location.packed and life.generation.id and modified != life.generation.modified:
+            stream = self.store.resume(life.stream, life.generation._replace(modified=modified))
+            self._streams[stream.root, stream.key] = stream
+
+    def _settle(self, facts: Facts, *, begun: bool, home: tuple[str, str] | None = None) -> Progress:
+        self._looks.settle(facts, begun=begun, home=home)
         return Progress(more=facts.location.number > 0)
 
     # -- which file, and which life of it
@@ -267,7 +276,7 @@ class Engine:
 
     def _is_settled(self, facts: Facts) -> bool:
         if self._looks.is_settled(facts):
-            return True
+            return self._is_at_home(facts)
         taken = self._looks.resumed(facts)
         if taken is None:
             return False
@@ -276,8 +285,19 @@ class Engine:
             known = self._stream(facts.location).at(facts.identity)
             if known is None or Watermark.of(known, taken.key) != taken:
                 return False
-        self._looks.settle(facts)
+        self._looks.settle(facts, home=facts.location.stream if facts.location.packed else None)
         return True
+
+    def _is_at_home(self, facts: Facts) -> bool:
+        """Whether the stream that had the file at the last look still has it, where the file alone doesn't tell."""
+        home = self._looks.home(facts)
+        if home is None:
+            return True
+        stream = self.store.stream(*home)
+        mine = home == facts.location.stream
+        return stream is not None and any(
+            known.identity == facts.identity and (known.is_here or not mine) for known in stream.standing
+        )
 
     def _keep_up(self) -> None:
         """Forget what was read of the ledger where another connection has written since."""

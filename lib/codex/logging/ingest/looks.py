@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
+from codex.logging.events import Stream
 from codex.logging.ingest.sources import Facts, Location, survey
 from codex.logging.store.sqlite import Watermark
 
@@ -21,8 +22,9 @@ class _Look(NamedTuple):
     `changed` is when anything happened to it, a renaming for one.
 
     No line feed stands between the watermark and `scanned`. A settled file has nothing more to give; one that isn't in
-    the ledger, as long as the stream's files are those `beside` it. A `fresh` look was taken so soon after a change
-    that another one may have left the same time stamp.
+    the ledger, as long as the stream's files are those `beside` it; one with a `home`, as long as the stream of that
+    root and key has it. A `fresh` look was taken so soon after a change that another one may have left the same time
+    stamp.
     """
 
     size: int
@@ -35,6 +37,7 @@ class _Look(NamedTuple):
     fresh: bool = False
     postponed: bool = False
     beside: tuple[tuple[int, Identity], ...] | None = None
+    home: tuple[str, str] | None = None
 
 
 class Looks:
@@ -64,11 +67,20 @@ class Looks:
             return False
         return look.beside is None or look.beside == _beside(facts)
 
-    def settle(self, facts: Facts, *, begun: bool = True) -> None:
-        """Nothing more is to be had of the file as it is; `begun` tells whether the ledger has it."""
+    def home(self, facts: Facts) -> tuple[str, str] | None:
+        """The root and key of the stream that had the file at the last look, where that must be asked again."""
+        look = self._last(facts)
+        return None if look is None else look.home
+
+    def settle(self, facts: Facts, *, begun: bool = True, home: tuple[str, str] | None = None) -> None:
+        """Nothing more is to be had of the file as it is.
+
+        `begun` tells whether the ledger has it, `home` which stream has it, where that must be asked again.
+        """
         fresh = facts.location.number == 0 and abs(self._wall() * 1e9 - facts.changed) < _GRAIN_NANOSECONDS
         beside = None if begun else _beside(facts)
-        self._note(facts, _Look(*_seen(facts), self._monotonic(), settled=True, fresh=fresh, beside=beside))
+        look = _Look(*_seen(facts), self._monotonic(), settled=True, fresh=fresh, beside=beside, home=home)
+        self._note(facts, look)
 
     def postpone(self, facts: Facts) -> None:
         """The file is to be looked at once nothing more is to be had of the stream's others."""
@@ -101,9 +113,10 @@ class Looks:
 
     def keep(self, location: Location, identities: Iterable[Identity]) -> None:
         """Forget what was told of the stream's other files."""
-        looks = self._streams.get(location.stream, {})
-        for identity in looks.keys() - set(identities):
-            del looks[identity]
+        there = set(identities)
+        for known in (self._streams.get(location.stream, {}), self._resumed.get(location.stream, {})):
+            for identity in known.keys() - there:
+                del known[identity]
 
     def forget(self, location: Location) -> None:
         """Forget a stream."""
@@ -115,6 +128,20 @@ class Looks:
 
     def _note(self, facts: Facts, look: _Look) -> None:
         self._streams.setdefault(facts.location.stream, {})[facts.identity] = look
+
+
+def certified(facts: Facts, offset: int) -> int:
+    """The time stamp to record with so many bytes taken: 0 for a part of a compressed file, whose size can't tell."""
+    return facts.modified if facts.size == offset or not facts.location.packed else 0
+
+
+def home_of(stream: Stream, facts: Facts) -> tuple[str, str] | None:
+    """The root and key of the stream that has a file, where it may lose it while the file stays as it is.
+
+    It lies where another stream's file would, or is compressed, and a plain one may come and go in its place.
+    """
+    home = (stream.root, stream.key)
+    return home if facts.location.packed or home != facts.location.stream else None
 
 
 def _seen(facts: Facts) -> tuple[int, int, bool, int]:

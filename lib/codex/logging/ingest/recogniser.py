@@ -83,6 +83,8 @@ class Recogniser:
         elif not is_live:
             how, ended = None, None
         found = generation._replace(device=facts.identity[0], inode=facts.identity[1], how=how, ended=ended)
+        if facts.location.packed and facts.identity != generation.identity:
+            found = found._replace(modified=0)  # it isn't known yet whether there is more in it
         if found == generation and life.stream.state == "live":
             return life
         displaced = None if facts.location.number or is_live else _displaced(life.stream, source)
@@ -94,10 +96,11 @@ class Recogniser:
         Raises SourceChangedError when there is one: it is to be read first.
         """
         for place, facts in survey(former.location):
-            if place.number and stream.at(facts.identity) is None and facts.size >= generation.cursor.offset:
+            if place.number and facts.size >= generation.cursor.offset:
                 with Source(facts, self._lock_seconds) as copy:
+                    known = stream.at(facts.identity)
                     seen = ledger.glance(generation, copy, facts.size)
-                    if seen.same:
+                    if seen.same and (known is None or not ledger.glance(known, copy, facts.size).same):
                         self._resume(Life(stream, generation, seen), copy)
                         raise SourceChangedError(f"{former.location.path} was copied to {place.path}")
 

@@ -255,8 +255,8 @@ class Store:
             if place is not None:
                 self._make_room(place)
             self.connection.execute(
-                "UPDATE generations SET device = ?, inode = ?, how = ?, ended = ? WHERE id = ?",
-                (found.device, found.inode, found.how, found.ended, found.id),
+                "UPDATE generations SET device = ?, inode = ?, modified = ?, how = ?, ended = ? WHERE id = ?",
+                (found.device, found.inode, found.modified, found.how, found.ended, found.id),
             )
             if ending is not None:
                 self._end(ending, None, now)

@@ -1,4 +1,7 @@
-"""Draws plots as PNG: `python draw.py FOLDER < plots.json`, by a Python that has matplotlib and nothing of ours."""
+"""Draws plots as PNG: `python draw.py FOLDER < plots.json`, by a Python that has matplotlib and nothing of ours.
+
+With a further NAME they become one picture of that name.
+"""
 
 from __future__ import annotations
 
@@ -17,27 +20,34 @@ _MOST_MARKS = 12
 
 
 def main() -> None:
-    """Each plot of standard input into the folder, named after itself."""
-    folder = Path(sys.argv[1])
-    folder.mkdir(parents=True, exist_ok=True)
-    for plot in json.load(sys.stdin):
-        path = folder / f"{plot['name']}.png"
-        _draw(plot).savefig(path)
+    """The plots of standard input into the folder, each in a picture named after itself, or all in one."""
+    folder, *together = sys.argv[1:]
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    plots = json.load(sys.stdin)
+    pictures = {together[0]: plots} if together else {plot["name"]: [plot] for plot in plots}
+    for name, parts in pictures.items():
+        path = Path(folder) / f"{name}.png"
+        _draw(parts).savefig(path)
         plt.close()
         print(path)
 
 
-def _draw(plot: dict[str, Any]) -> Any:
-    figure, axes = plt.subplots(figsize=(9, 5.5), dpi=120, layout="constrained")
-    plot["series"] = {name: points for name, points in plot["series"].items() if points}
-    if all(len(points) == 1 for points in plot["series"].values()):
-        _bars(axes, plot)
-    else:
-        _lines(axes, plot)
-        figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=9)
-    axes.set_title(plot["title"], loc="left", fontsize=12)
-    axes.grid(alpha=0.3)
-    axes.spines[["top", "right"]].set_visible(False)
+def _draw(plots: list[dict[str, Any]]) -> Any:
+    size = (9, 5.5 if len(plots) == 1 else 2.6 * len(plots))
+    figure, grid = plt.subplots(len(plots), figsize=size, dpi=120, layout="constrained", squeeze=False)
+    for axes, plot in zip(grid.flat, plots, strict=True):
+        plot["series"] = {name: points for name, points in plot["series"].items() if points}
+        if all(len(points) == 1 for points in plot["series"].values()):
+            _bars(axes, plot)
+        else:
+            _lines(axes, plot)
+            if len(plots) == 1:
+                figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=9)
+            elif len(plot["series"]) > 1:
+                axes.legend(loc="best", ncols=2, frameon=False, fontsize=9)
+        axes.set_title(plot["title"], loc="left", fontsize=12)
+        axes.grid(alpha=0.3)
+        axes.spines[["top", "right"]].set_visible(False)
     return figure
 
 

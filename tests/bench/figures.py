@@ -62,12 +62,15 @@ def save(path: str, result: dict[str, object], options: dict[str, object]) -> No
     Path(path).write_text(json.dumps(answer, indent=1, ensure_ascii=False, default=str) + "\n", encoding="utf-8")
 
 
-def draw(folder: str, plots: Sequence[Plot]) -> list[str]:
-    """Make a PNG of each plot in the folder; a line on each. Raises PeerError without matplotlib."""
+def draw(folder: str, plots: Sequence[Plot], together: str = "") -> list[str]:
+    """Make a PNG of each plot in the folder, or one of that name of all; a line on each.
+
+    Raises PeerError without matplotlib.
+    """
     python = python_with("matplotlib", "matplotlib")
     given = json.dumps([plot._asdict() for plot in plots])
     done = subprocess.run(
-        [python, str(Path(__file__).with_name("draw.py")), folder],
+        [python, str(Path(__file__).with_name("draw.py")), folder, *filter(None, [together])],
         input=given,
         text=True,
         stdout=subprocess.PIPE,

@@ -14,6 +14,7 @@ import pytest
 from codex.logging import append_ndjson
 from tests.daemon import Daemon, wait_for
 from tests.faults.conftest import Sessions
+from tests.files import rotate
 
 QUEUE = int(Path("/proc/sys/fs/inotify/max_queued_events").read_text()) if sys.platform == "linux" else 0
 needs_inotify = pytest.mark.skipif(not QUEUE, reason="speaks of inotify")
@@ -96,13 +97,3 @@ def test_kills_at_any_time_change_nothing(daemon: Daemon, sessions: Sessions, ki
     daemon.start()
     sessions.arrive()
     assert daemon.scalar("PRAGMA integrity_check") == "ok"
-
-
-def rotate(path: Path) -> None:
-    """As the writer does it, outside of any lock."""
-    number = 1
-    while Path(f"{path}.{number}").exists():
-        number += 1
-    for older in range(number, 1, -1):
-        Path(f"{path}.{older - 1}").rename(f"{path}.{older}")
-    path.rename(f"{path}.1")

@@ -14,10 +14,12 @@ import pytest
 
 from codex.logging.errors import SourceBusyError
 from codex.logging.events import Generation, Stream
+from codex.logging.ingest import engine
 from codex.logging.ingest.engine import Engine
-from codex.logging.ingest.sources import Location, locate, look, scan
+from codex.logging.ingest.sources import Facts, Location, locate, look, scan, survey
 from codex.logging.store.rows import Rows
 from codex.logging.store.sqlite import Store
+from tests.files import copytruncate, create_at_inode, rotate, shift
 from tests.importer import Importer, Recorded
 
 
@@ -72,16 +74,6 @@ def rows(*names: object) -> list[tuple[int, int, str]]:
     return [(seq, 0, str(name)) for seq, name in enumerate(names, 1)]
 
 
-def rotate(log: Path) -> None:
-    """Shift `.1` to `.2` and so on, then the live file to `.1`."""
-    number = 1
-    while os.path.exists(f"{log}.{number}"):
-        number += 1
-    for high in range(number, 1, -1):
-        os.rename(f"{log}.{high - 1}", f"{log}.{high}")
-    os.rename(log, f"{log}.1")
-
-
 def rotated(log: Path, number: int) -> Path:
     return log.with_name(f"{log.name}.{number}")
 
@@ -95,22 +87,6 @@ def place(path: Path) -> Location:
 
 def hows(recorded: Recorded, session_id: str = "s") -> list[tuple[str | None, bool]]:
     return [(life.how, life.superseded) for life in recorded.lives(session_id)]
-
-
-def create_at_inode(path: Path, inode: int, data: bytes) -> None:
-    """Make a file at a path and a freed inode; skip the test where the file system doesn't reuse it soon."""
-    spare = []
-    for attempt in range(1000):
-        candidate = path.with_name(f"spare-{attempt}")
-        candidate.write_bytes(data)
-        if candidate.stat().st_ino == inode:
-            candidate.rename(path)
-            break
-        spare.append(candidate)
-    for candidate in spare:
-        candidate.unlink()
-    if not path.exists():
-        pytest.skip("this file system doesn't reuse inodes at once")
 
 
 def test_a_log_rotated_while_we_run_is_read_to_its_end_first(importer: Importer, recorded: Recorded, log: Path) -> None:
@@ -534,12 +510,6 @@ def test_a_log_renamed_while_we_were_stopped_is_found(
     assert start().engine.is_settled(facts)
 
 
-def copytruncate(log: Path, *, copy: bool = True) -> None:
-    if copy:
-        shutil.copy(log, f"{log}.1")
-    os.truncate(log, 0)
-
-
 @pytest.mark.parametrize("running", [True, False])
 @pytest.mark.parametrize("seen", ["copied", "emptied", "filled"])
 @pytest.mark.parametrize("live_first", [True, False])
@@ -569,6 +539,31 @@ def test_copytruncate_loses_and_doubles_nothing(
     assert recorded.rows() == rows(1, 2, 3, 4)
     assert hows(recorded) == [("rotated", False), (None, False)]
     assert [life.bytes for life in recorded.lives()] == [lines(1, 2, 3), lines(4)]
+
+
+def test_copied_and_cut_between_the_look_and_the_opening(
+    importer: Importer, recorded: Recorded, log: Path, environment: pytest.MonkeyPatch
+) -> None:
+    """What stood in the live file before the lines that are read there now is in the copy, and comes first."""
+    append(log, 1)
+    importer.take()
+    append(log, 2)
+    importer.take()
+    copytruncate(log)
+    importer.take()
+    append(log, 3)
+
+    def look_and_rotate(location: Location) -> list[tuple[Location, Facts]]:
+        found = survey(location)
+        if not rotated(log, 2).exists():
+            shift(log)
+            copytruncate(log)
+            append(log, 4)
+        return found
+
+    environment.setattr(engine, "survey", look_and_rotate)
+    importer.take()
+    assert recorded.rows() == rows(1, 2, 3, 4)
 
 
 def test_a_copy_that_was_seen_before_the_last_lines_still_gives_them(

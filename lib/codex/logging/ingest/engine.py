@@ -201,10 +201,18 @@ class Engine:
                 return self._settle(source.facts, begun=False)
             tail = final or self._is_quiet_tail(life, source.facts)
             chunk = next_chunk(source, source.facts.size, life.cursor, self._limits, scanned=scanned, tail=tail)
+            if life.generation.id == 0:
+                self._check_turn(stream, seen)
         found = self._format(life.stream, chunk, seen.location)
         if found is None:
             return self._settle(source.facts, begun=False)._replace(ignored="its first line is no JSON object")
         return _Read(life._replace(stream=found[0]), source.facts, found[1], chunk, tail)
+
+    def _check_turn(self, stream: Stream, begun: Facts) -> None:
+        """Raise SourceChangedError where another file comes first by now: what this one held before it was read."""
+        unread = self._unread(stream, begun.location)
+        if unread and unread[0].identity != begun.identity:
+            raise SourceChangedError(f"{begun.location.path} was rotated while it was opened")
 
     def _finish(self, taking: Taking) -> Progress:
         return self._commit(taking.life, taking.facts, taking.rows(), taking.linked, taking.more)

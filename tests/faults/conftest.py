@@ -14,6 +14,7 @@ import pytest
 
 from codex.logging.store.connection import open_reader
 from tests.daemon import Daemon, wait_for
+from tests.importer import Recorded
 
 HOLDER = """
 import fcntl, sys
@@ -32,6 +33,7 @@ class Sessions:
         self.log_dir = log_dir
         self.daemon = daemon
         self.written: dict[str, list[str]] = {}
+        self.recoveries: list[float] = []
 
     def append(self, name: str, *messages: object) -> Path:
         """Append each message as a line to `name.ndjson`, all by one write; the file."""
@@ -44,13 +46,29 @@ class Sessions:
     def arrive(self, seconds: float = 20) -> float:
         """Wait until each message is a row, once, in order, numbered without a gap; the seconds it took."""
         began = time.monotonic()
-        total = sum(map(len, self.written.values()))
+        total = self.total
         wait_for(lambda: (self.daemon.scalar("SELECT count(*) FROM events") or 0) >= total, seconds, f"{total} rows")
-        took = time.monotonic() - began
+        self.recoveries.append(time.monotonic() - began)
+        self.compare()
+        return self.recoveries[-1]
+
+    def prove(self) -> None:
+        """All arrives, nothing more comes until the daemon ends, and the product's own deep check finds nothing."""
+        self.arrive()
+        assert self.daemon.stop() == 0
+        self.compare()
+        assert Recorded(self.daemon.database).findings() == []
+
+    def compare(self) -> None:
+        """Each message is a row, once, in order, numbered without a gap."""
         assert self.rows() == {
             session: list(enumerate(messages, 1)) for session, messages in self.written.items() if messages
         }
-        return took
+
+    @property
+    def total(self) -> int:
+        """How many messages were written."""
+        return sum(map(len, self.written.values()))
 
     def rows(self) -> dict[str, list[tuple[int, str]]]:
         """(seq, message) of each session's rows."""
@@ -62,10 +80,19 @@ class Sessions:
         return found
 
 
+@pytest.fixture(autouse=True)
+def scenarios(request: pytest.FixtureRequest) -> None:
+    """The numbers of the scenarios that the test plays go into the report."""
+    request.node.user_properties += [("scenario", mark.args[0]) for mark in request.node.iter_markers("scenario")]
+
+
 @pytest.fixture
-def sessions(log_dir: Path, daemon: Daemon) -> Sessions:
-    """Sessions in the folder that `daemon` watches."""
-    return Sessions(log_dir, daemon)
+def sessions(log_dir: Path, daemon: Daemon, request: pytest.FixtureRequest) -> Iterator[Sessions]:
+    """Sessions in the folder that `daemon` watches; how often and how fast all was there goes into the report."""
+    found = Sessions(log_dir, daemon)
+    yield found
+    facts = {"lines": found.total, "recoveries": len(found.recoveries), "slowest": max(found.recoveries, default=0.0)}
+    request.node.user_properties += facts.items()
 
 
 @pytest.fixture

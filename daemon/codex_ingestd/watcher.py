@@ -45,6 +45,7 @@ else:
 PULSE_NAME = ".codex-ingestd.pulse"
 PULSE_EVERY = 3.0
 PULSE_WAIT = 2.0
+TOLD_SECONDS = 6.0
 POLLING_SECONDS = 60.0
 DEATHS_FOR_POLLING = 3
 
@@ -102,12 +103,17 @@ class Watcher:
                 os.unlink(os.path.join(root, PULSE_NAME))
 
     def stalls(self) -> Iterator[Stall]:
-        """The silence of a watcher that has died, until its successor has given a sign of life, or polling serves."""
+        """The silence of a watcher that has died, for long enough that who asks every few seconds learns of it.
+
+        One that doesn't live by then has died once more.
+        """
         if self._silent_since is not None:
-            yield Stall("the watcher of changes went silent: it is built anew", self._silent_since, counts_after=0.0)
+            yield Stall("the watcher of changes went silent, and is built anew", self._silent_since, counts_after=0.0)
 
     def check(self, now: float) -> float:
         """Take the pulse; call again after the seconds that come back. A dead watcher is built anew."""
+        if self._deaths and now >= self._deaths[-1] + TOLD_SECONDS:
+            self._silent_since = None
         if self._watch is None:
             if now < self._polling_until:
                 return min(PULSE_WAIT, self._polling_until - now)
@@ -123,10 +129,8 @@ class Watcher:
             self._silent_since = self._silent_since or self._beaten
             self._rebuild(now, silent[0])
         elif waited < PULSE_EVERY:
-            self._silent_since = None
             return PULSE_EVERY - waited
         else:
-            self._silent_since = None
             self._beat(now)
         return PULSE_WAIT
 
@@ -165,7 +169,7 @@ class Watcher:
         self._polling_until = now + POLLING_SECONDS
         if self.reason != reason:
             log.warning("polling for changes instead of being told: %s", reason)
-        self.state, self.reason, self._silent_since = "polling", reason, None
+        self.state, self.reason = "polling", reason
         self._marks.put(EVERYTHING)
 
     def _end_polling(self, now: float) -> None:

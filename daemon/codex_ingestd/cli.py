@@ -18,6 +18,7 @@ from codex.logging import terminal
 from codex.logging.config import refuse_test_mode
 from codex_ingestd import audit, log
 from codex_ingestd.config_command import config, setting_options, validate
+from codex_ingestd.doctor_command import doctor
 from codex_ingestd.finalize_command import finalize
 from codex_ingestd.health import Facts
 from codex_ingestd.hooks import chosen
@@ -168,7 +169,7 @@ def _show(answer: Status, everything: bool) -> None:
         click.echo(f"… and {len(answer.streams) - len(shown)} more: --all shows them")
 
 
-for other_command in (*audit.commands, finalize, config, validate):
+for other_command in (*audit.commands, finalize, config, validate, doctor):
     command.add_command(other_command)
 
 

@@ -184,6 +184,16 @@ class Watcher:
             watch.stop(wait=wait)
 
 
+def hindrance(roots: Sequence[str]) -> str:
+    """Why these folders, which are there, can't all be watched; empty where they can. For a look, not for watching."""
+    try:
+        watch = _Watch(roots, Marks())
+    except Exception as error:  # watchdog's emitters raise whatever their platform does
+        return str(error)
+    watch.stop(wait=True)
+    return watch.limit
+
+
 class _Watch:
     """One life of an observer over the roots. Raises OSError and whatever the platform's emitter does.
 

@@ -1,0 +1,66 @@
+"""`codex-ingestd doctor`."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import click
+
+from codex.logging import config, config_file
+from codex.logging.config import test_mode
+from codex.logging.terminal import json_option
+from codex_ingestd import trial
+from codex_ingestd.config_command import setting_options
+from codex_ingestd.doctor import Finding, configuration, look
+from codex_ingestd.instance import told
+from codex_ingestd.keys import KEYS
+from codex_ingestd.settings import examine
+
+_COLOURS = {"fine": "green", "note": None, "warning": "yellow", "problem": "red"}
+
+
+@click.command(epilog="\b\nExamples:\n  codex-ingestd doctor\n  codex-ingestd doctor --json | jq .findings[0]")
+@setting_options(*KEYS)
+@click.option("--append/--no-append", default=True, help="Let a test append travel all the way.  [default: yes]")
+@json_option
+def doctor(file: str | None, append: bool, as_json: bool, **flags: Any) -> int:
+    """Check all that a daemon with these settings lives on, and say what to do.
+
+    Folders, permissions, locks, watches, disk, clock, SQLite, database, git, the daemon that runs; and one test append
+    through it, which stays in the session `codex-doctor`. Where none runs, one is started for the test alone.
+
+    Exit codes: 0 no problem, 1 a problem, 2 bad usage.
+    """
+    findings: list[Finding] = []
+    for finding in _findings(file, append, flags):
+        findings.append(finding)
+        if not as_json:
+            _show(finding)
+    counts = Counter(finding.level for finding in findings)
+    if as_json:
+        rows = [finding._asdict() for finding in findings]
+        click.echo(json.dumps({"well": not counts["problem"], "findings": rows}, ensure_ascii=False))
+    else:
+        click.echo(f"{counts['problem']} problems, {counts['warning']} warnings")
+    return int(counts["problem"] > 0)
+
+
+def _findings(file: str | None, append: bool, flags: dict[str, Any]) -> Iterator[Finding]:
+    (settings, _), problems = examine(flags, file)
+    files = [source.path for source in config_file.sources(config.absolute(os.curdir), file)]
+    yield from configuration(problems, files)
+    facts = told(settings.db)
+    yield from look(settings, facts)
+    if append and not test_mode():
+        yield from trial.alone(settings) if facts is None else trial.through(settings, facts)
+
+
+def _show(finding: Finding) -> None:
+    colour = None if "NO_COLOR" in os.environ else _COLOURS[finding.level]
+    click.echo(f"{click.style(f'{finding.level:8}', fg=colour)} {finding.check:13} {finding.message}")
+    if finding.hint:
+        click.echo(f"{'':22} {finding.hint}")

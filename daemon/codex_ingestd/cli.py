@@ -22,6 +22,7 @@ from codex_ingestd.doctor_command import doctor
 from codex_ingestd.finalize_command import finalize
 from codex_ingestd.health import Facts
 from codex_ingestd.hooks import chosen
+from codex_ingestd.install import install, uninstall
 from codex_ingestd.keys import KEYS
 from codex_ingestd.service import Plan, Service
 from codex_ingestd.settings import Settings, load, needs_restart
@@ -123,10 +124,10 @@ def _welcome(folders: list[str], database: str) -> None:
         "rows go to": database,
         "write": f"echo {record} >> {shlex.quote(folders[0] + '/demo.ndjson')}",
         "read": f"{shlex.quote(reader)} --db {shlex.quote(database)} --tail 5",
-        "stop": "Ctrl-C",
     }
     if sys.stderr.isatty():
-        click.echo("".join(f"{name:11}{fact}\n" for name, fact in facts.items()), err=True, nl=False)
+        shown = facts | {"stop": "Ctrl-C"}
+        click.echo("".join(f"{name:11}{fact}\n" for name, fact in shown.items()), err=True, nl=False)
     else:
         logging.getLogger(__name__).info("starting", extra=facts)
 
@@ -169,7 +170,7 @@ def _show(answer: Status, everything: bool) -> None:
         click.echo(f"… and {len(answer.streams) - len(shown)} more: --all shows them")
 
 
-for other_command in (*audit.commands, finalize, config, validate, doctor):
+for other_command in (*audit.commands, finalize, config, validate, doctor, install, uninstall):
     command.add_command(other_command)
 
 

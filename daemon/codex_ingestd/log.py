@@ -1,4 +1,4 @@
-"""Structured log lines on standard error: for people on a terminal, JSON otherwise. Times are UTC."""
+"""Log lines on standard error: text on a terminal and for systemd's journal, else JSON. Times are UTC."""
 
 from __future__ import annotations
 
@@ -11,20 +11,35 @@ from datetime import UTC, datetime
 
 LEVELS = ("debug", "info", "warning", "error")
 _OWN = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
+_PRIORITIES = {"DEBUG": 7, "INFO": 6, "WARNING": 4, "ERROR": 3, "CRITICAL": 2}
 _COLOURS = {"WARNING": "\033[33m", "ERROR": "\033[31m", "CRITICAL": "\033[31m"}
 
 
 def set_up(level: str) -> None:
     """Send this program's and its libraries' log records to standard error."""
     handler = logging.StreamHandler(sys.stderr)
-    terminal = sys.stderr.isatty()
-    handler.setFormatter(_Text("NO_COLOR" not in os.environ) if terminal else _Json())
+    handler.setFormatter(_formatter())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     logging.captureWarnings(True)
     threading.excepthook = _tell_of_death
     logging.getLogger("watchdog").setLevel(max(logging.WARNING, logging.getLogger().level))
     if level != "debug":
         logging.getLogger("py.warnings").setLevel(logging.ERROR)  # Python's warnings are for programmers
+
+
+def _formatter() -> logging.Formatter:
+    if sys.stderr.isatty():
+        return _Text("NO_COLOR" not in os.environ)
+    return _Journal() if _is_journal() else _Json()
+
+
+def _is_journal() -> bool:
+    """Whether standard error is systemd's journal: its device and inode are in JOURNAL_STREAM."""
+    try:
+        status = os.fstat(sys.stderr.fileno())
+    except (OSError, ValueError):
+        return False
+    return os.environ.get("JOURNAL_STREAM") == f"{status.st_dev}:{status.st_ino}"
 
 
 def _tell_of_death(death: threading.ExceptHookArgs) -> None:
@@ -68,3 +83,14 @@ class _Text(logging.Formatter):
             line += "\n" + self.formatException(record.exc_info)
         start = _COLOURS.get(record.levelname, "") if self._colour else ""
         return f"{start}{line}\033[0m" if start else line
+
+
+class _Journal(logging.Formatter):
+    """As sd-daemon(3) reads it: each line begins with its priority; the journal adds the time."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        text = record.getMessage() + "".join(f" {key}={value}" for key, value in _extra(record).items())
+        if record.exc_info:
+            text += "\n" + self.formatException(record.exc_info)
+        prefix = f"<{_PRIORITIES.get(record.levelname, 6)}>"
+        return "\n".join(prefix + line for line in text.splitlines())

@@ -148,7 +148,8 @@ class Watcher:
             except (FileNotFoundError, NotADirectoryError):
                 pass  # the folder is gone: no echo will come, and the watcher is built anew
             except OSError as error:
-                self._watch.echoed.add(root)
+                if self._watch.places[root] == _place(root):  # else it is silent: another folder than is watched
+                    self._watch.echoed.add(root)
                 if root not in self._without_pulse:
                     self._without_pulse.add(root)
                     log.warning("no pulse can be taken in %s: %s", root, error.strerror)
@@ -197,12 +198,13 @@ def hindrance(roots: Sequence[str]) -> str:
 class _Watch:
     """One life of an observer over the roots. Raises OSError and whatever the platform's emitter does.
 
-    `echoed` are the roots whose sentinel's event came since it was cleared; `limit` is why some folder is not
-    watched, or empty.
+    `echoed` are the roots whose sentinel's event came since it was cleared; `places` says which folder each root
+    was; `limit` is why some folder is not watched, or empty.
     """
 
     def __init__(self, roots: Sequence[str], marks: Marks) -> None:
         self.echoed: set[str] = set()
+        self.places = {root: _place(root) for root in roots}
         self.limit = ""
         self._marks = marks
         self._named = {os.path.realpath(root): root for root in roots}
@@ -304,6 +306,15 @@ class _Watch:
             if real != root and path.startswith(real + os.sep):
                 return root + path[len(real) :]
         return path
+
+
+def _place(path: str) -> tuple[int, int] | None:
+    """Device and inode; None where nothing is there."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 class _Direct:

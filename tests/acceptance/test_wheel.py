@@ -6,17 +6,7 @@ import sys
 import zipfile
 from pathlib import Path
 
-import pytest
-
 from tests.commands import ROOT, succeed
-
-
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A wheel built from this tree."""
-    folder = tmp_path_factory.mktemp("wheel")
-    succeed(f"'{sys.executable}' -m pip wheel --quiet --no-deps --wheel-dir . '{ROOT}'", folder)
-    return next(folder.glob("*.whl"))
 
 
 def test_wheel_holds_both_roots_and_the_schema(wheel: Path) -> None:

@@ -178,3 +178,21 @@ def test_a_hostile_sentinel_is_not_followed(log_dir: Path, tmp_path: Path) -> No
     os.mkfifo(log_dir / PULSE_NAME)
     with closing(Watched(log_dir)) as watched:
         assert watched.hears("t.ndjson")
+
+
+def test_a_replaced_folder_is_noticed_without_a_pulse(watched: Watched) -> None:
+    """Where no sentinel can be written, a watcher is left alone until its folder's name leads to another folder."""
+    watch = watched.watcher._watch
+    assert watch is not None
+    wait_for(lambda: watch.echoed, what="the first pulse")
+    (watched.folder / PULSE_NAME).unlink()
+    (watched.folder / PULSE_NAME).mkdir()
+    for _ in range(5):
+        watched.go_on()
+    assert watched.watcher.rebuilds == 0
+    watched.folder.rename(watched.folder.with_name("aside"))
+    (watched.folder / PULSE_NAME).mkdir(parents=True)
+    while not watched.watcher.rebuilds:
+        watched.go_on()
+    assert watched.watcher.state == "events"
+    assert watched.hears("s.ndjson")

@@ -7,7 +7,7 @@ import pytest
 from codex.logging.ingest.looks import Looks
 from codex.logging.ingest.sources import Facts, Location
 
-FACTS = Facts(Location("/logs", "s.ndjson", 0), 1, 2, 10, 5 * 10**9, 5 * 10**9, 10)
+FACTS = Facts(Location("/logs", "s.ndjson", 0), (1, 2), 10, 5 * 10**9, 5 * 10**9, 10)
 
 
 @pytest.mark.parametrize(("seconds", "settled"), [(5.001, False), (5.1, True), (3600.0, True)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import sys
@@ -22,6 +23,8 @@ from codex.logging.store.sqlite import Store
 
 LOCK_SECONDS = 5.0
 _GROUP_SECONDS = 0.02
+_CHECKPOINT_PAGES = 4096  # 64 MiB: the log's fsyncs are what a backfill waits for
+_COLLECT_AFTER = 100_000  # objects: rows are many, and no garbage
 Path = str | os.PathLike[str]
 
 
@@ -213,6 +216,8 @@ def command(session_id: str | None, everything: bool, log_dir: str | None, db: s
             settings.log_dir, lambda found: skipped.append(f"{found.location.path} {found.reason}")
         )
     with closing(Store(settings.database)) as store, Decoders() as decoders:
+        store.connection.wal_autocheckpoint(_CHECKPOINT_PAGES)
+        gc.set_threshold(_COLLECT_AFTER)
         engine = _engine(store)
         engine.resume(settings.log_dir)
         results = _with_progress(import_streams(engine, locations, decoders), len(locations), quiet=as_json)

@@ -185,9 +185,9 @@ class Engine:
             return self._wait(life, facts, chunk, tail)
         del chunk  # of a long line: the commit is to have the only reference to it
         linked = linked or link(rows.pieces, self._chain(life.generation))
-        if len(rows.pieces) == 1:
-            rows = rows._replace(frame=frame.result() if frame is not None else compress(rows.pieces[0]))
-        return self._commit(life, facts, rows, linked, more)
+        packed = frame.result() if frame is not None else compress(rows.pieces[0]) if len(rows.pieces) == 1 else None
+        rows = rows._replace(chains=linked.chains, frame=packed)
+        return self._commit(life, facts, rows, linked.chain, more)
 
     def _read(self, stream: Stream, seen: Facts, final: bool) -> _Read | Progress:
         """What is next in a file, and which life and format it is of."""
@@ -206,7 +206,9 @@ class Engine:
         found = self._format(life.stream, chunk, seen.location)
         if found is None:
             return self._settle(source.facts, begun=False)._replace(ignored="its first line is no JSON object")
-        return _Read(life._replace(stream=found[0]), source.facts, found[1], chunk, tail)
+        stream, form = found
+        life = life if stream is life.stream else life._replace(stream=stream)
+        return _Read(life, source.facts, form, chunk, tail)
 
     def _check_turn(self, stream: Stream, begun: Facts) -> None:
         """Raise SourceChangedError where another file comes first by now: what this one held before it was read."""
@@ -215,16 +217,16 @@ class Engine:
             raise SourceChangedError(f"{begun.location.path} was rotated while it was opened")
 
     def _finish(self, taking: Taking) -> Progress:
-        return self._commit(taking.life, taking.facts, taking.rows(), taking.linked, taking.more)
+        rows = taking.rows()._replace(chains=taking.linked.chains)
+        return self._commit(taking.life, taking.facts, rows, taking.linked.chain, taking.more)
 
-    def _commit(self, life: Life, facts: Facts, rows: Rows, linked: Linked, more: bool) -> Progress:
-        chain, cursor = linked.chain, rows.after
+    def _commit(self, life: Life, facts: Facts, rows: Rows, chain: Chain, more: bool) -> Progress:
+        cursor = rows.after
         again = QUIET_SECONDS if not more and facts.size > cursor.offset else None
         progress = Progress(len(rows.events), len(rows.rejects), rows.length, more, again)
-        after = ledger.advance(life, rows.edges, cursor)._replace(
-            chain=chain.digest(), block=chain.block, modified=certified(facts, cursor.offset)
-        )
-        stream = self.store.commit(life.stream, after, rows._replace(chains=linked.chains), life.ending)
+        modified = certified(facts, cursor.offset)
+        after = ledger.advance(life, rows.edges, cursor, chain.digest(), chain.block, modified)
+        stream = self.store.commit(life.stream, after, rows, life.ending)
         number = after.id or stream.generations[-1].id
         self._chains[number] = chain
         self._summaries[number] = rows.summary

@@ -122,8 +122,8 @@ class Life(NamedTuple):
     @property
     def cursor(self) -> Cursor:
         """Where the next batch begins: its lines take the stream's next numbers."""
-        cursor = self.generation.cursor
-        return cursor._replace(seq=self.stream.seq) if self.generation.id else cursor
+        cursor, seq = self.generation.cursor, self.stream.seq
+        return cursor._replace(seq=seq) if self.generation.id and cursor.seq != seq else cursor
 
 
 def begin(stream: Stream, facts: Facts, start: bytes, ending: Ending | None, base_seq: int, now: float) -> Life:
@@ -149,12 +149,14 @@ def begin(stream: Stream, facts: Facts, start: bytes, ending: Ending | None, bas
     return Life(stream, generation, NOTHING, ending)
 
 
-def advance(life: Life, data: bytes, after: Cursor) -> Generation:
-    """The generation's fingerprints and watermark once `data` has been taken."""
+def advance(life: Life, data: bytes, after: Cursor, chain: bytes, block: bytes, modified: int) -> Generation:
+    """The generation's fingerprints and watermark once `data` has been taken, of a file with that time stamp."""
     generation, seen = life.generation, life.glance
     head_length, head = generation.head_length, generation.head
     if head_length < HEAD_BYTES:
         first = seen.head + data[: HEAD_BYTES - head_length]
         head_length, head = len(first), digest(first)
     marker = digest((seen.before + data[-MARKER_BYTES:])[-MARKER_BYTES:])
-    return generation._replace(head_length=head_length, head=head, marker=marker, cursor=after)
+    return generation._replace(
+        head_length=head_length, head=head, marker=marker, cursor=after, chain=chain, block=block, modified=modified
+    )

@@ -8,6 +8,7 @@ import re
 import stat
 import time
 from collections.abc import Iterator
+from functools import lru_cache
 from types import TracebackType
 from typing import NamedTuple
 
@@ -35,8 +36,7 @@ class Location(NamedTuple):
     @property
     def path(self) -> str:
         """The absolute path."""
-        suffix = ".zst" if self.packed else f".{self.number}" if self.number else ""
-        return os.path.join(self.root, self.key) + suffix
+        return _path(self)
 
     @property
     def stream(self) -> tuple[str, str]:
@@ -56,26 +56,26 @@ class Location(NamedTuple):
 class Facts(NamedTuple):
     """What one look at a file told: where it is, identity, bytes, and nanoseconds.
 
+    `identity` is device and inode, as signed 64 bits, which is what SQLite stores.
     `modified` is its time stamp, `changed` that of its inode, which a renaming moves too. `stored` are its bytes on the
     disk; those of its text, `size`, are others where it is packed and was opened.
     """
 
     location: Location
-    device: int
-    inode: int
+    identity: tuple[int, int]
     size: int
     modified: int
     changed: int
     stored: int
 
-    @property
-    def identity(self) -> tuple[int, int]:
-        """Device and inode, as signed 64 bits, which is what SQLite stores."""
-        return signed(self.device), signed(self.inode)
+
+@lru_cache(4096)
+def _path(location: Location) -> str:
+    suffix = ".zst" if location.packed else f".{location.number}" if location.number else ""
+    return os.path.join(location.root, location.key) + suffix
 
 
-def signed(number: int) -> int:
-    """A 64 bit number as SQLite stores it."""
+def _signed(number: int) -> int:
     return number - (1 << 64) if number >= 1 << 63 else number
 
 
@@ -109,8 +109,8 @@ def _is_text(name: str) -> bool:
 
 def facts_of(location: Location, status: os.stat_result) -> Facts:
     """The facts of a stat or fstat."""
-    times = (status.st_mtime_ns, status.st_ctime_ns)
-    return Facts(location, status.st_dev, status.st_ino, status.st_size, *times, status.st_size)
+    identity, size = (_signed(status.st_dev), _signed(status.st_ino)), status.st_size
+    return Facts(location, identity, size, status.st_mtime_ns, status.st_ctime_ns, size)
 
 
 def look(location: Location) -> Facts | None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from importlib import resources
+from types import TracebackType
 from typing import Any
 
 import apsw
@@ -91,42 +91,66 @@ def has_relation(connection: apsw.Connection, name: str) -> bool:
     return bool(scalar(connection, "SELECT 1 FROM sqlite_schema WHERE type IN ('table', 'view') AND name = ?", (name,)))
 
 
-@contextmanager
-def immediate(connection: apsw.Connection) -> Iterator[None]:
+class immediate:  # noqa: N801 - a context manager; one by a generator would be a tenth of a live commit
     """One write transaction, rolled back when the block raises; within another one a part of it, rolled back alone."""
-    begin, end, undo = _NESTED if connection.in_transaction else _WHOLE
-    connection.execute(begin)
-    try:
-        yield
-        connection.execute(end)
-    except BaseException:
-        if connection.in_transaction:
-            connection.execute(undo)
-        raise
+
+    __slots__ = ("_connection", "_end", "_undo")
+
+    def __init__(self, connection: apsw.Connection) -> None:
+        self._connection = connection
+
+    def __enter__(self) -> None:
+        begin, self._end, self._undo = _NESTED if self._connection.in_transaction else _WHOLE
+        self._connection.execute(begin)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if error is None:
+                self._connection.execute(self._end)
+        except BaseException:
+            self._roll_back()
+            raise
+        if error is not None:
+            self._roll_back()
+
+    def _roll_back(self) -> None:
+        if self._connection.in_transaction:
+            self._connection.execute(self._undo)
 
 
 _WHOLE = ("BEGIN IMMEDIATE", "COMMIT", "ROLLBACK")
 _NESTED = ("SAVEPOINT part", "RELEASE part", "ROLLBACK TO part; RELEASE part")
 
 
-@contextmanager
-def translated(path: str) -> Iterator[None]:
+class translated:  # noqa: N801 - as above
     """SQLite's and the file system's errors as DatabaseError, with what to do next.
 
     A name that is no UTF-8, of the database or of a folder that it is to hold, is a ConfigError.
     """
-    try:
-        yield
-    except apsw.Error as error:
-        hint = next((hint for kind, hint in _HINTS.items() if isinstance(error, kind)), "")
-        raise DatabaseError(f"{path}: {error}", hint=hint) from error
-    except OSError as error:
-        raise DatabaseError(f"{path}: {error.strerror}", hint="Choose another place with --db.") from error
-    except UnicodeEncodeError as error:
-        name = error.object.encode(errors="backslashreplace").decode()
-        raise ConfigError(
-            f"{name} is no UTF-8 name, and SQLite takes no other", hint="Give it another name."
-        ) from error
+
+    __slots__ = ("_path",)
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if isinstance(error, apsw.Error):
+            hint = next((hint for kind, hint in _HINTS.items() if isinstance(error, kind)), "")
+            raise DatabaseError(f"{self._path}: {error}", hint=hint) from error
+        if isinstance(error, OSError):
+            raise DatabaseError(f"{self._path}: {error.strerror}", hint="Choose another place with --db.") from error
+        if isinstance(error, UnicodeEncodeError):
+            name = error.object.encode(errors="backslashreplace").decode()
+            raise ConfigError(
+                f"{name} is no UTF-8 name, and SQLite takes no other", hint="Give it another name."
+            ) from error
 
 
 _HINTS: dict[type[apsw.Error], str] = {

@@ -484,6 +484,8 @@ def _with_generation(
 ) -> Stream:
     """The stream as the transaction left it."""
     stream = _without(stream, ending, generation.id, now)
+    if stream.generations and stream.generations[-1].id == generation.id:
+        return stream._replace(generations=(*stream.generations[:-1], generation))
     known = list(stream.generations)
     if any(g.id == generation.id for g in known):
         seq = generation.cursor.seq

@@ -21,7 +21,7 @@ from codex_ingestd import doctor, filesystem
 from codex_ingestd.doctor import Finding
 from codex_ingestd.settings import load
 from tests.commands import UNPRIVILEGED, shell
-from tests.daemon import Daemon
+from tests.daemon import Daemon, wait_for
 from tests.faults.test_limits import limited
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="mounts and drops rights: root only")
@@ -56,9 +56,17 @@ def diagnose(
     return Diagnosis(result.returncode, json.loads(result.stdout))
 
 
+@pytest.fixture
+def ingested(daemon: Daemon) -> None:
+    """One log is in the database."""
+    (daemon.log_dir / "s.ndjson").write_text('{"message":"one"}\n')
+    shell(f"codex-ingestd once --watch {daemon.log_dir} --db {daemon.database}", daemon.log_dir)
+
+
 def test_a_daemon_that_is_well_takes_the_test_append(daemon: Daemon) -> None:
     """Nothing to do; the line stays in a session of its own. Where this user can't append, that isn't tried."""
     daemon.start()
+    wait_for(lambda: daemon.status()["health"]["healthy"], what="the daemon to be well")
     found = diagnose(daemon, append=True)
     assert found.code == 0
     assert {finding.level for finding in found.findings} <= {"fine", "note"}
@@ -96,7 +104,7 @@ def test_a_frozen_daemon_is_found_out(daemon: Daemon) -> None:
     assert "no sign of life" in diagnose(daemon).of("daemon", "problem")
 
 
-def test_what_lies_open_is_told(daemon: Daemon, importer: None) -> None:
+def test_what_lies_open_is_told(daemon: Daemon, ingested: None) -> None:
     """A world-writable folder, a database that others may open, a pipe under a log's name; settings; the clock."""
     folder = daemon.database.parent
     os.mkfifo(daemon.log_dir / "pipe.ndjson")
@@ -117,14 +125,7 @@ def test_what_lies_open_is_told(daemon: Daemon, importer: None) -> None:
     assert "the newest commit is of" in found.of("clock", "problem")
 
 
-@pytest.fixture
-def importer(daemon: Daemon) -> None:
-    """One log is in the database."""
-    (daemon.log_dir / "s.ndjson").write_text('{"message":"one"}\n')
-    shell(f"codex-ingestd once --watch {daemon.log_dir} --db {daemon.database}", daemon.log_dir)
-
-
-def test_what_this_user_may_not_do_is_told(daemon: Daemon, importer: None) -> None:
+def test_what_this_user_may_not_do_is_told(daemon: Daemon, ingested: None) -> None:
     """Read a log, write to a folder, make one that is missing."""
     folder = daemon.database.parent
     (daemon.log_dir / "s.ndjson").chmod(0)

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 
 from codex.logging.errors import DatabaseError
+from codex.logging.store import former
 from codex.logging.store.connection import scalar, translated
 from codex.logging.store.merge import LONG_REST_SECONDS, REST_SECONDS, merge_next
 from codex.logging.store.sqlite import Store
@@ -147,6 +148,8 @@ class Verifying:
     def _end_round(self) -> float:
         """Begin anew, a day after this round began; what is new meanwhile is checked in this one."""
         age = time.time() - self._began
+        if not self._findings and (kept := former.let_go(self._store.connection, self._store.path)):
+            log.info("the upgraded database is verified: the former one is let go", extra={"path": kept})
         over = not 0 <= age < ROUND_SECONDS
         if over:
             self._after, self._began = 0, time.time()

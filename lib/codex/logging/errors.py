@@ -30,7 +30,13 @@ class DatabaseMissingError(CodexLoggingError):
 
 
 class DatabaseError(CodexLoggingError):
-    """The database can't be used: not SQLite, damaged, read-only, or made by a newer program."""
+    """The database can't be used: not SQLite, damaged, or read-only."""
+
+
+class NewerDatabaseError(DatabaseError):
+    """A newer program made the database: it is left alone, and trying again mends nothing."""
+
+    exit_code = 2
 
 
 class DaemonRunningError(CodexLoggingError):

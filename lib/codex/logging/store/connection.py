@@ -11,8 +11,8 @@ from typing import Any
 
 import apsw
 
-from codex.logging.errors import ConfigError, DatabaseError, DatabaseMissingError
-from codex.logging.store import legacy
+from codex.logging.errors import ConfigError, DatabaseError, DatabaseMissingError, NewerDatabaseError
+from codex.logging.store import former, legacy
 
 APPLICATION_ID = 0x43445831  # "CDX1"
 BUSY_MILLISECONDS = 5000
@@ -167,7 +167,10 @@ _HINTS: dict[type[apsw.Error], str] = {
 
 
 def migrate(connection: apsw.Connection, path: str) -> None:
-    """Take each numbered step that the file lacks, all in one transaction; a forerunner's file is upgraded in it."""
+    """Take each numbered step that the file lacks, all in one transaction; a forerunner's file is upgraded in it.
+
+    What was there before is kept beside it: see former.
+    """
     steps = migrations()
     if (connection.pragma("application_id"), connection.pragma("user_version")) == (APPLICATION_ID, len(steps)):
         return
@@ -177,15 +180,18 @@ def migrate(connection: apsw.Connection, path: str) -> None:
             connection.pragma("application_id", APPLICATION_ID)
         version = connection.pragma("user_version")
         if version > len(steps):
-            raise DatabaseError(
+            raise NewerDatabaseError(
                 f"{path} was made by a newer version (schema {version}, this program knows {len(steps)})",
                 hint="Upgrade codex-ingestd, or choose another --db.",
             )
+        kept = former.keep(path, version) if version or legacy.is_there(connection) else ""
         legacy.set_aside(connection, path)
         for number, sql in enumerate(steps[version:], version + 1):
             connection.execute(sql)
             connection.pragma("user_version", number)
         legacy.show(connection)
+        if kept:
+            former.note(connection, kept, len(steps))
 
 
 def migrations() -> list[str]:

@@ -109,6 +109,12 @@ SELECT (SELECT count(*) FROM legacy_session_events WHERE session_id = ?1)
      + (SELECT count(*) FROM legacy_codex_log WHERE session_id = ?1)"""
 
 
+def is_there(connection: apsw.Connection) -> bool:
+    """Whether the file has tables that a forerunner made, or somebody under their names."""
+    schema = _schema(connection)
+    return any(name in schema and schema[name][0] == "table" for name in NAMES)
+
+
 def set_aside(connection: apsw.Connection, path: str) -> None:
     """Rename the forerunners' tables, if there are any, before the steps that make views of their names.
 

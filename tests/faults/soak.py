@@ -150,8 +150,7 @@ class Soak:
                     self._until_over(self._sample)
                 finally:
                     self._over.set()
-                for job in jobs:
-                    job.result()
+            wrong += [f"{type(error).__name__}: {error}" for job in jobs if (error := job.exception()) is not None]
             for process in processes:
                 process.communicate()
                 wrong += [f"a writer ended with {process.returncode}"] * bool(process.returncode)
@@ -235,7 +234,8 @@ class Soak:
         _run("codex_ingestd.cli", "once", "--watch", str(self.root), "--db", str(databases[1]))
         self.imports += 1
         for session in self.journal.sessions():
-            if not list(self.root.rglob(f"{session}.ndjson*")) or self.journal.idle_seconds(session) < _IDLE_SECONDS:
+            files = [file for folder in ("", "archive/") for file in self.root.glob(f"{folder}{session}.ndjson*")]
+            if not files or self.journal.idle_seconds(session) < _IDLE_SECONDS:
                 continue
             size = len(self._written(session))
             if [_number(daemon, _TAKEN, session) for daemon in (self.spared, self.killed)] == [size, size]:

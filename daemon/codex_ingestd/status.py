@@ -10,6 +10,7 @@ from contextlib import closing
 from typing import NamedTuple
 
 from codex.logging.events import iso_time
+from codex.logging.ingest.sources import Facts as FileFacts
 from codex.logging.ingest.sources import scan
 from codex.logging.store.connection import has_relation, open_reader, translated
 from codex_ingestd.health import Facts, Health, judge
@@ -119,9 +120,15 @@ def _streams(known: dict[tuple[str, str], _Known], roots: Sequence[str]) -> list
         for found in scan(root):
             if found.facts is not None:
                 key = (root, found.location.key)
-                sizes.setdefault(key, {})[found.facts.identity] = found.facts.size
+                sizes.setdefault(key, {})[found.facts.identity] = _size(found.facts, known.get(key))
                 names.setdefault(key, found.location.session_id)
     return [_status(key, known.get(key), files, names.get(key, "")) for key, files in sizes.items()]
+
+
+def _size(facts: FileFacts, known: _Known | None) -> int:
+    """Bytes of a file's text; of a compressed one what was taken, for how much it holds doesn't show from outside."""
+    taken = known.offsets.get(facts.identity, 0) if known else 0
+    return taken if facts.location.packed and taken else facts.size
 
 
 def _status(key: tuple[str, str], known: _Known | None, files: dict[tuple[int, int], int], name: str) -> StreamStatus:

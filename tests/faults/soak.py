@@ -31,7 +31,7 @@ from codex_ingestd.status import read_status
 from tests.bench.figures import Plot, Report, draw, save
 from tests.bench.peers import PeerError
 from tests.daemon import Daemon, wait_for
-from tests.faults.traffic import REST_EVERY, REST_SECONDS, Journal
+from tests.faults.traffic import REST_EVERY, REST_SECONDS, ROTATE_BYTES, Journal
 from tests.importer import Recorded
 
 MIB = 1 << 20
@@ -128,7 +128,7 @@ class Soak:
         self.killed = Daemon(self.root, folder / "killed.db")
         self.samples: list[Sample] = []
         self.recoveries: list[float] = []
-        self.imports = self.purged = self.kills = 0
+        self.imports = self.moved = self.purged = self.kills = 0
         self._choose = random.Random(seed)
         self._over = threading.Event()
         self._began = time.monotonic()
@@ -229,7 +229,7 @@ class Soak:
         return self._choose.uniform(0, 2)
 
     def _tend(self) -> float:
-        """Import beside the daemon, and purge the files of what has ended and is whole in both databases."""
+        """Import beside the daemon; move or purge the files of what has ended and is whole in both databases."""
         databases = (self.spared.database, self.killed.database)
         _run("codex_ingestd.cli", "once", "--watch", str(self.root), "--db", str(databases[1]))
         self.imports += 1
@@ -239,9 +239,19 @@ class Soak:
                 continue
             size = len(self._written(session))
             if [_number(daemon, _TAKEN, session) for daemon in (self.spared, self.killed)] == [size, size]:
-                arguments = ("purge", "--days", "0", "--session", session, "--db", str(databases[0]))
-                self.purged += _run("codex_ingestd.cli", *arguments) == 0
+                if files[0].parent == self.root and self._choose.random() < 0.5:
+                    self._move(files)
+                else:
+                    arguments = ("purge", "--days", "0", "--session", session, "--db", str(databases[0]))
+                    self.purged += _run("codex_ingestd.cli", *arguments) == 0
         return self._choose.uniform(10, 20)
+
+    def _move(self, files: list[Path]) -> None:
+        """Into a sub-folder, in any order."""
+        (self.root / "archive").mkdir(exist_ok=True)
+        for path in self._choose.sample(files, len(files)):
+            path.rename(self.root / "archive" / path.name)
+        self.moved += 1
 
     def _stop(self) -> list[str]:
         """Let both come to rest, and end; what is wrong with that."""
@@ -294,7 +304,7 @@ def _run(module: str, *arguments: str) -> int:
 
 
 def _environment() -> dict[str, str]:
-    return {**os.environ, "NDJSON_MAX_BYTES": "30000"}
+    return {**os.environ, "NDJSON_MAX_BYTES": str(ROTATE_BYTES)}
 
 
 def report(soak: Soak, found: dict[str, Found]) -> Report:
@@ -308,7 +318,7 @@ def report(soak: Soak, found: dict[str, Found]) -> Report:
     notes = [
         f"{last.ingested / MIB:.1f} MiB of {len(soak.journal.sessions())} sessions in {last.at / 60:.1f} min",
         f"{soak.kills} SIGKILLs; to recover: median {statistics.median(recoveries):.2f} s, most {recoveries[-1]:.2f} s",
-        f"{soak.imports} imports beside the daemon, {soak.purged} sessions' files purged",
+        f"{soak.imports} imports beside the daemon; sessions: {soak.moved} moved, {soak.purged} purged",
         f"lag at rest: {sum(map(bool, rests))} of {len(rests)} times not zero",
         *(f"{what}: grew by {gain:.3g}" for what, gain in trends(samples).items()),
     ]

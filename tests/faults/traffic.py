@@ -23,7 +23,7 @@ import zstandard
 
 from codex.logging.writer import Appender
 
-ROTATE_BYTES = 30_000
+ROTATE_BYTES = 5_000
 REST_EVERY, REST_SECONDS = 20.0, 3.0
 _SESSION_SECONDS = 15.0
 _SHARED_SECONDS = 30.0
@@ -85,13 +85,6 @@ class Log:
         part.rename(f"{self.path}.zst")
         self.path.unlink()
 
-    def move(self, folder: Path, choose: random.Random) -> None:
-        """Into another folder, with what was rotated, in any order."""
-        folder.mkdir(exist_ok=True)
-        files = [*self.path.parent.glob(f"{self.path.name}*")]
-        for path in choose.sample(files, len(files)):
-            path.rename(folder / path.name)
-
     @contextmanager
     def _locked(self) -> Iterator[int]:
         while True:
@@ -141,17 +134,14 @@ class Writer:
                 return
 
     def _write(self, log: Log) -> None:
-        """A session that ends, and may then be compressed, or moved."""
+        """A session that ends, and may then be compressed."""
         end = time.monotonic() + _SESSION_SECONDS
         while time.monotonic() < end and not self._pause():
             log.append(self._line(), self._choose)
             self._share()
         log.append(Line('{"type":"session_end","message":"end"}', ["end"]), self._choose)
-        fate = self._choose.random()
-        if fate < 0.4:
+        if self._choose.random() < 0.5:
             log.pack()
-        elif fate < 0.8:
-            log.move(self._root / "archive", self._choose)
 
     def _write_by_the_product(self, session: str) -> None:
         """The same by the product's own writer, which rotates."""

@@ -12,6 +12,7 @@ import zstandard
 
 from codex.logging.ingest import packed
 from codex.logging.ingest.sources import Location
+from codex_ingestd.status import read_status
 from tests.importer import Importer, Recorded
 from tests.integration.conftest import SMALL, lines
 
@@ -97,6 +98,16 @@ def test_a_packed_log_is_decompressed_once(
     start().sweep()
     monkeypatch.setattr(packed.Unpacked, "of", None)
     assert start().sweep() == 0
+
+
+def test_a_packed_log_has_no_lag(start: Callable[[], Importer], recorded: Recorded, log: Path, database: Path) -> None:
+    """Though a short one is longer when it is compressed."""
+    log.write_bytes(b"{}\n")
+    start().sweep()
+    pack(log)
+    start().sweep()
+    (stream,) = read_status(str(database), [str(log.parent)]).streams
+    assert (stream.offset, stream.size, stream.lag) == (3, 3, 0)
 
 
 @pytest.mark.parametrize("looks", [True, False], ids=["who looks", "another one"])

@@ -6,8 +6,10 @@ import logging
 from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
+from codex.logging.config import BATCH_BYTES, LINE_LIMIT
 from codex.logging.errors import DatabaseError, SourceBusyError, SourceError
 from codex.logging.ingest.engine import Engine, Progress
+from codex.logging.ingest.reader import Limits
 from codex.logging.ingest.sources import Location
 from codex.logging.store.sqlite import Store
 from codex_ingestd.health import Stall
@@ -20,6 +22,9 @@ _DATABASE_SECONDS = 3.0  # what a stall of the database counts after
 _TELL_REJECTS = 60.0
 _GROUP_SECONDS = 0.005
 _GROUP_BYTES = 64 << 10
+_ALONE = Limits(BATCH_BYTES, LINE_LIMIT)
+_BESIDE = Limits(128 << 10, LINE_LIMIT)  # while other files grow: their lines wait for one such batch at most
+_LIVE_SECONDS = 1.0  # since a file's last lines were taken
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +53,8 @@ class Intake:
         self._scheduler: Scheduler[Location] = Scheduler()
         self._rejects: dict[Location, tuple[float, int]] = {}
         self._ignored: set[Location] = set()
+        self._backlogs: set[Location] = set()
+        self._live_until = 0.0
         self._at_work: Location | None = None
         self._stalls = 0
         self._stall: Stall | None = None
@@ -102,7 +109,9 @@ class Intake:
         if location is None:
             self._at_work = None
             return Progress()
-        return self._group(location, final) if self._scheduler.wait(now) == 0.0 else self._ingest(location, final)
+        if location in self._backlogs or self._scheduler.wait(now) != 0.0:
+            return self._ingest(location, final)
+        return self._group(location, final)
 
     def _group(self, location: Location | None, final: bool) -> Progress:
         """Batches that commit together, for a few milliseconds or up to one that isn't small."""
@@ -120,6 +129,9 @@ class Intake:
                     if now >= until or bytes_taken >= _GROUP_BYTES or self.stalled:
                         break
                     location = self._scheduler.next(now)
+                    if location in self._backlogs:  # the others' rows would wait for it
+                        self._scheduler.mark(location, now)
+                        break
         except DatabaseError as error:
             if final:
                 raise
@@ -130,6 +142,8 @@ class Intake:
 
     def _ingest(self, location: Location, final: bool) -> Progress:
         self._at_work = location
+        self.engine.limits = _BESIDE if self._clock() < self._live_until else _ALONE
+        self._backlogs.discard(location)
         try:
             progress = self.engine.ingest(location, final=final)
         except SourceError as error:
@@ -145,8 +159,11 @@ class Intake:
         self._succeeded(location, progress)
         now = self._clock()
         if progress.more:
+            self._backlogs.add(location)
             self._scheduler.mark(location, now)
-        elif progress.again is not None and not final:
+        elif progress.taken:
+            self._live_until = now + _LIVE_SECONDS
+        if progress.again is not None and not progress.more and not final:
             self._scheduler.mark(location, now + progress.again)
         if progress.events or progress.rejects:
             log.debug("ingested", extra={"path": location.path, "rows": progress.events, "bytes": progress.taken})

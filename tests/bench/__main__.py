@@ -17,6 +17,7 @@ import click
 from codex.logging import terminal
 from tests.bench import append as append_call
 from tests.bench import backfill as backfill_run
+from tests.bench import backlog as backlog_run
 from tests.bench import idle as idle_daemon
 from tests.bench import live as live_path
 from tests.bench import verify as verify_run
@@ -205,6 +206,16 @@ def idle(files: int, seconds: float, against: str | None, parent: str | None, ou
     """A daemon with nothing to do: share of a core, memory, and time from its start to its first row."""
     with _folder(parent) as folder:
         report = idle_daemon.measure(folder, files=files, seconds=seconds, against=against)
+    _finish([report], output)
+
+
+@command.command(epilog="\b\nExamples:\n  python -m tests.bench backlog\n  python -m tests.bench backlog --size 5000")
+@click.option("--size", type=click.FloatRange(min=0, min_open=True), default=1000, help="MiB of the file.")
+@_common
+def backlog(size: float, parent: str | None, output: str | None) -> None:
+    """One huge file beside one that grows: memory, pace from begin to end, and the other's latency."""
+    with _folder(parent) as folder:
+        report = backlog_run.measure(folder, megabytes=size)
     _finish([report], output)
 
 

@@ -112,6 +112,13 @@ def test_idle_tells_share_memory_and_start(tmp_path: Path) -> None:
     assert row["RSS MiB"] > 0
 
 
+def test_backlog_measures_the_file_beside_it(tmp_path: Path) -> None:
+    """Its lines come through while the huge file is taken, and after it."""
+    (row,) = measure(tmp_path, "backlog --size 5")
+    assert row["MiB"] >= 5
+    assert row["p50 ms, alone"] > 0
+
+
 def test_verify_finds_nothing_in_its_own_files(tmp_path: Path) -> None:
     """With its sources, without them, and deep."""
     rows = measure(tmp_path, "verify --size 1 --sessions 2 --rounds 1")

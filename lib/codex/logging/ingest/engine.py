@@ -69,7 +69,8 @@ class _Read(NamedTuple):
 class Engine:
     """Brings files into one store, a batch at a time. Not for sharing between threads.
 
-    `formats` are those of roots whose logs are all of one format; elsewhere a log's first line tells.
+    `formats` are those of roots whose logs are all of one format; elsewhere a log's first line tells. `limits` may be
+    set anew between two calls.
     """
 
     def __init__(
@@ -85,7 +86,7 @@ class Engine:
         self.store = store
         self._formats = formats or {}
         self._compressor = ThreadPoolExecutor(1, "compressor")
-        self._limits = limits
+        self.limits = limits
         self._lock_seconds = lock_seconds
         self._recogniser = Recogniser(store, lock_seconds, wall)
         self._looks = Looks(monotonic, wall)
@@ -196,11 +197,11 @@ class Engine:
                 self._looks.postpone(source.facts)
                 return Progress(more=True)
             scanned = self._looks.scanned(source.facts)
-            life = self._recogniser.life(stream, source, ahead=0 if scanned else self._limits.batch)
+            life = self._recogniser.life(stream, source, ahead=0 if scanned else self.limits.batch)
             if life is None:
                 return self._settle(source.facts, begun=False)
             tail = final or self._is_quiet_tail(life, source.facts)
-            chunk = next_chunk(source, source.facts.size, life.cursor, self._limits, scanned=scanned, tail=tail)
+            chunk = next_chunk(source, source.facts.size, life.cursor, self.limits, scanned=scanned, tail=tail)
             if life.generation.id == 0:
                 self._check_turn(stream, seen)
         found = self._format(life.stream, chunk, seen.location)

@@ -108,12 +108,13 @@ class Verifying:
         self._steps: Iterator[int | Finding] = iter(())
         self._found: list[Finding] = []
         self._is_second_look = False
-        place = json.loads(scalar(store.connection, _META, ("verified",)) or "{}")
+        with translated(store.path):
+            place = json.loads(scalar(store.connection, _META, ("verified",)) or "{}")
+            rows = json.loads(scalar(store.connection, _META, ("findings",)) or "[]")
         self._after = int(place.get("after", 0))
         self._began = float(place.get("began", 0.0)) or time.time()
         self._noted = {"after": self._after, "began": self._began}
         self._noted_at = 0.0
-        rows = json.loads(scalar(store.connection, _META, ("findings",)) or "[]")
         self._findings = [Finding(**row) for row in rows]
 
     def step(self, now: float) -> float:

@@ -8,6 +8,7 @@ import os
 import sys
 import threading
 from datetime import UTC, datetime
+from typing import TextIO
 
 LEVELS = ("debug", "info", "warning", "error")
 _OWN = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
@@ -17,7 +18,7 @@ _COLOURS = {"WARNING": "\033[33m", "ERROR": "\033[31m", "CRITICAL": "\033[31m"}
 
 def set_up(level: str) -> None:
     """Send this program's and its libraries' log records to standard error."""
-    handler = logging.StreamHandler(sys.stderr)
+    handler = _Handler(sys.stderr)
     handler.setFormatter(_formatter())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     logging.captureWarnings(True)
@@ -42,11 +43,20 @@ def _is_journal() -> bool:
     return os.environ.get("JOURNAL_STREAM") == f"{status.st_dev}:{status.st_ino}"
 
 
+class _Handler(logging.StreamHandler[TextIO]):
+    """What can't be written, onto a full disk for one, is lost without a word: where should that go?"""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handleError(record)
+
+
 def _tell_of_death(death: threading.ExceptHookArgs) -> None:
-    """A thread's last words as one log line, as all else is told."""
-    trace = (death.exc_type, death.exc_value or death.exc_type(), death.exc_traceback)
+    """A thread's last words as one log line, as all else is told; where the system failed, it is no defect."""
+    cause = death.exc_value or death.exc_type()
+    trace = None if isinstance(cause, OSError) else (death.exc_type, cause, death.exc_traceback)
     name = death.thread.name if death.thread else "unknown"
-    logging.getLogger(__name__).error("a thread died", exc_info=trace, extra={"thread_name": name})
+    logging.getLogger(__name__).error("a thread died: %s", cause, exc_info=trace, extra={"thread_name": name})
 
 
 def _extra(record: logging.LogRecord) -> dict[str, object]:

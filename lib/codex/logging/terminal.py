@@ -54,20 +54,25 @@ def run(command: click.Command, arguments: list[str] | None = None) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except CodexLoggingError as error:
-        if debug:
-            raise
-        click.echo(f"error: {error}", err=True)
-        if error.hint:
-            click.echo(f"hint: {error.hint}", err=True)
-        return error.exit_code
     except Exception as error:
         if debug:
             raise
-        click.echo(f"error: {type(error).__name__}: {error}", err=True)
-        click.echo("hint: this is a defect; CODEX_DEBUG=1 shows where.", err=True)
-        return 1
+        return _tell(error)
     return result if isinstance(result, int) else 0
+
+
+def _tell(error: Exception) -> int:
+    """Say what went wrong and what to do next; the exit code."""
+    message, hint, code = f"{type(error).__name__}: {error}", "this is a defect; CODEX_DEBUG=1 shows where.", 1
+    if isinstance(error, CodexLoggingError):
+        message, hint, code = str(error), error.hint, error.exit_code
+    elif isinstance(error, OSError):
+        place = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, str | bytes) else ""
+        message, hint = f"{place}{error.strerror or error}", "the system refused a call; its own log may tell why."
+    click.echo(f"error: {message}", err=True)
+    if hint:
+        click.echo(f"hint: {hint}", err=True)
+    return code
 
 
 def _invoke(command: click.Command, arguments: list[str]) -> object:

@@ -17,6 +17,8 @@ from typing import NamedTuple
 
 import apsw
 
+from codex.logging.errors import CodexLoggingError
+from codex.logging.store.checkpoint import NO_THREAD_HINT
 from codex.logging.store.connection import BUSY_MILLISECONDS, immediate, translated
 from codex_ingestd.health import Stall
 from codex_ingestd.hooks import Details, Hook
@@ -129,7 +131,10 @@ class _Runner:
         with translated(self._database):
             self._connection = _open(self._database)
             _begin(self._connection, self.name)
-        self._thread.start()
+        try:
+            self._thread.start()
+        except RuntimeError as error:
+            raise CodexLoggingError(f"no thread for the hook {self.name}: {error}", hint=NO_THREAD_HINT) from error
 
     def stop(self) -> None:
         """Look once more, run what is due, and end."""

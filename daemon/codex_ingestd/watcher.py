@@ -226,7 +226,11 @@ class _Watch:
     def stop(self, *, wait: bool) -> None:
         """Stop it. Its threads are joined, which may hang: never on the loop's own time."""
         ender = threading.Thread(target=self._end, name="watcher-end", daemon=True)
-        ender.start()
+        try:
+            ender.start()
+        except RuntimeError as error:  # no thread is to be had: what it tells by now is heard by nobody
+            log.debug("the watcher wasn't ended: %s", error)
+            return
         if wait:
             ender.join(2.0)
 

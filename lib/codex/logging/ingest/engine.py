@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -178,7 +178,7 @@ class Engine:
         if large and decoders is not None:
             rows_of = decoders.begin(form, chunk.data, life.cursor, known, key)
             return Taking(life, facts, rows_of, link([chunk.data], self._chain(life.generation)), more)
-        frame = self._compressor.submit(compress, chunk.data) if large else None
+        frame = self._begin_compressing(chunk.data) if large else None
         # Hashing leaves the GIL to the compressor, which needs it to begin; decoding doesn't for a while.
         linked = link([chunk.data], self._chain(life.generation)) if large else None
         rows = make_rows(form, chunk, life.cursor, known, key)
@@ -216,6 +216,13 @@ class Engine:
         unread = self._unread(stream, begun.location)
         if unread and unread[0].identity != begun.identity:
             raise SourceChangedError(f"{begun.location.path} was rotated while it was opened")
+
+    def _begin_compressing(self, data: bytes) -> Future[bytes] | None:
+        """On another core; None where no thread is to be had."""
+        try:
+            return self._compressor.submit(compress, data)
+        except RuntimeError:
+            return None
 
     def _finish(self, taking: Taking) -> Progress:
         rows = taking.rows()._replace(chains=taking.linked.chains)

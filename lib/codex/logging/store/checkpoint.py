@@ -10,12 +10,16 @@ from types import TracebackType
 
 import apsw
 
+from codex.logging.errors import DatabaseError
+
 EVERY_SECONDS = 1.0
 WAL_BYTES = 4 << 20
 RELIEF_BYTES = 64 << 20
 # Soon again where it failed: room that is made on a full disk is the file's before it is the log's.
 _RETRY_SECONDS = 0.1
 _REST = 10.0  # the writer rests for so many times what a checkpoint took that didn't get all done
+
+NO_THREAD_HINT = "The system gives no more threads: free memory, or raise the limit of tasks."
 
 _State = tuple[int, int]
 
@@ -35,7 +39,10 @@ class Checkpointer(AbstractContextManager["Checkpointer"]):
     def __enter__(self) -> Checkpointer:
         with suppress(apsw.Error):  # the thread tries again
             self._connection = self._open()
-        self._thread.start()
+        try:
+            self._thread.start()
+        except RuntimeError as error:
+            raise DatabaseError(f"no thread for checkpoints: {error}", hint=NO_THREAD_HINT) from error
         return self
 
     def __exit__(

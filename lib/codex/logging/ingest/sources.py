@@ -8,6 +8,7 @@ import re
 import stat
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import lru_cache
 from types import TracebackType
 from typing import NamedTuple
@@ -161,22 +162,18 @@ def scan(root: str) -> Iterator[Found]:
     while folders:
         folder = folders.pop()
         try:
-            entries = os.scandir(folder)
+            with os.scandir(folder) as entries:
+                for entry in entries:
+                    location = _named(root, entry.path)
+                    with suppress(OSError):
+                        if location is not None:
+                            yield _found(location, entry)
+                        elif not entry.name.startswith(".") and entry.is_dir(follow_symlinks=False):
+                            folders.append(entry.path)
         except FileNotFoundError:
             continue
         except OSError as error:
             yield Found(Location(root, os.path.relpath(folder, root), 0), None, f"can't be read: {error.strerror}")
-            continue
-        with entries:
-            for entry in entries:
-                location = _named(root, entry.path)
-                try:
-                    if location is not None:
-                        yield _found(location, entry)
-                    elif not entry.name.startswith(".") and entry.is_dir(follow_symlinks=False):
-                        folders.append(entry.path)
-                except OSError:
-                    continue
 
 
 def _found(location: Location, entry: os.DirEntry[str]) -> Found:

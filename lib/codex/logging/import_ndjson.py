@@ -7,7 +7,6 @@ import json
 import os
 import sys
 import time
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from typing import NamedTuple
@@ -16,8 +15,7 @@ import click
 
 from codex.logging import config, terminal
 from codex.logging.errors import CodexLoggingError, SourceError
-from codex.logging.ingest.decoders import Decoders
-from codex.logging.ingest.engine import Engine, Progress, Taking
+from codex.logging.ingest.engine import Engine
 from codex.logging.ingest.sources import Found, Location, locate, look, scan
 from codex.logging.store.sqlite import Store
 
@@ -93,80 +91,48 @@ def stream_locations(root: str, skipped: Callable[[Found], None] | None = None) 
     return [Location(root, key, 0) for key in sorted(keys)]
 
 
-def import_streams(
-    engine: Engine, locations: Iterable[Location], decoders: Decoders | None = None
-) -> Iterator[Imported]:
-    """Import stream after stream; one that fails doesn't stop the others. Small batches commit together.
-
-    With decoders some streams are under way at once: while the batch of one is committed, others' are decoded.
-    """
-    width = decoders.count + 1 if decoders is not None else 1
+def import_streams(engine: Engine, locations: Iterable[Location]) -> Iterator[Imported]:
+    """Import stream after stream; one that fails doesn't stop the others. Small ones commit together."""
     waiting = iter(locations)
-    turns: deque[_Turn] = deque()
     while True:
-        if len(turns) < width:
-            with engine.group():
-                turns.extend(_first_turns(engine, waiting, decoders, width - len(turns)))
-        if not turns:
+        with engine.group():
+            begun = list(_first_turns(engine, waiting))
+        if not begun:
             return
-        turn = turns.popleft()
-        if turn.more or turn.taking is not None:
-            turns.append(_finish(engine, turn, decoders if turns else None))
-        else:
-            yield turn.result
+        for location, result, more in begun:
+            yield import_stream(engine, location, result) if more else result
 
 
-def import_stream(engine: Engine, location: Location) -> Imported:
-    """Import all that one stream has."""
-    turn = _begin(engine, _Turn(location, _nothing(location)), None)
-    while turn.more:
-        turn = _begin(engine, turn, None)
-    return turn.result
-
-
-class _Turn(NamedTuple):
-    """What has come of a stream so far, whether it has more, and the batch of it that is under way."""
-
-    location: Location
-    result: Imported
-    more: bool = True
-    taking: Taking | None = None
-
-    def having(self, done: Progress) -> _Turn:
-        """After one batch more."""
-        result = self.result._replace(
-            rows=self.result.rows + done.events,
-            rejects=self.result.rejects + done.rejects,
-            taken=self.result.taken + done.taken,
-            ignored=self.result.ignored or done.ignored,
-        )
-        return _Turn(self.location, result, done.more)
-
-
-def _first_turns(engine: Engine, waiting: Iterator[Location], decoders: Decoders | None, width: int) -> Iterator[_Turn]:
-    """The next streams' first batches, for a moment, or until so many of them have more."""
+def _first_turns(engine: Engine, waiting: Iterator[Location]) -> Iterator[tuple[Location, Imported, bool]]:
+    """The next streams' first batches, for a moment: what came of each, and whether it has more."""
     until = time.monotonic() + _GROUP_SECONDS
     for location in waiting:
-        turn = _begin(engine, _Turn(location, _nothing(location)), decoders)
-        yield turn
-        width -= turn.more or turn.taking is not None
-        if not width or time.monotonic() > until:
+        yield location, *_turn(engine, location, _nothing(location))
+        if time.monotonic() > until:
             return
 
 
-def _finish(engine: Engine, turn: _Turn, decoders: Decoders | None) -> _Turn:
-    """Commit the batch that is under way, and begin the next one."""
-    if turn.taking is not None:
-        turn = turn.having(engine.finish(turn.taking))
-    return _begin(engine, turn, decoders) if turn.more else turn
+def import_stream(engine: Engine, location: Location, result: Imported | None = None) -> Imported:
+    """Import all that one stream has, on top of what came of it already."""
+    result, more = result or _nothing(location), True
+    while more:
+        result, more = _turn(engine, location, result)
+    return result
 
 
-def _begin(engine: Engine, turn: _Turn, decoders: Decoders | None) -> _Turn:
+def _turn(engine: Engine, location: Location, result: Imported) -> tuple[Imported, bool]:
+    """One batch more: what has come of the stream by then, and whether it has more."""
     try:
-        done = engine.begin(turn.location, decoders, final=True)
+        progress = engine.ingest(location, final=True)
     except SourceError as failure:
-        return _Turn(turn.location, turn.result._replace(error=str(failure)), False)
-    return turn._replace(more=False, taking=done) if isinstance(done, Taking) else turn.having(done)
+        return result._replace(error=str(failure)), False
+    result = result._replace(
+        rows=result.rows + progress.events,
+        rejects=result.rejects + progress.rejects,
+        taken=result.taken + progress.taken,
+        ignored=result.ignored or progress.ignored,
+    )
+    return result, progress.more
 
 
 def _nothing(location: Location) -> Imported:
@@ -215,12 +181,12 @@ def command(session_id: str | None, everything: bool, log_dir: str | None, db: s
         locations = stream_locations(
             settings.log_dir, lambda found: skipped.append(f"{found.location.path} {found.reason}")
         )
-    with closing(Store(settings.database)) as store, Decoders() as decoders:
+    with closing(Store(settings.database)) as store:
         store.connection.wal_autocheckpoint(_CHECKPOINT_PAGES)
         gc.set_threshold(_COLLECT_AFTER)
         engine = _engine(store)
         engine.resume(settings.log_dir)
-        results = _with_progress(import_streams(engine, locations, decoders), len(locations), quiet=as_json)
+        results = _with_progress(import_streams(engine, locations), len(locations), quiet=as_json)
     skipped += [f"{result.path}: {result.ignored}" for result in results if result.ignored]
     _report(results, skipped, time.perf_counter() - began, settings, as_json)
     return int(any(result.error for result in results))

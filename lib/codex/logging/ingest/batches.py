@@ -1,4 +1,4 @@
-"""From a chunk to the rows that the store takes: pure, and the same in whatever process it is done."""
+"""From a chunk to the rows that the store takes: pure."""
 
 from __future__ import annotations
 

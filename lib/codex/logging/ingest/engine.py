@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from codex.logging.config import BATCH_BYTES, LINE_LIMIT
 from codex.logging.errors import DatabaseError, SourceChangedError, StaleWatermarkError
@@ -22,11 +22,8 @@ from codex.logging.ingest.recogniser import Recogniser
 from codex.logging.ingest.roots import Roots
 from codex.logging.ingest.sources import Facts, Location, Source, survey
 from codex.logging.store.rows import Rows
-from codex.logging.store.segments import BLOCK_BYTES, Chain, Linked, compress, link
+from codex.logging.store.segments import BLOCK_BYTES, Chain, compress, link
 from codex.logging.store.sqlite import Store, Watermark
-
-if TYPE_CHECKING:
-    from codex.logging.ingest.decoders import Decoders
 
 _CACHE_LIMIT = 50_000
 _LIMITS = Limits(BATCH_BYTES, LINE_LIMIT)
@@ -46,16 +43,6 @@ class Progress(NamedTuple):
     more: bool = False
     again: float | None = None
     ignored: str = ""
-
-
-class Taking(NamedTuple):
-    """A batch whose rows are being made elsewhere: `rows` waits for them. `more` as in Progress."""
-
-    life: Life
-    facts: Facts
-    rows: Callable[[], Rows]
-    linked: Linked
-    more: bool
 
 
 class _Read(NamedTuple):
@@ -104,28 +91,10 @@ class Engine:
         SourceError for a file that can't be read now, SourceBusyError for one whose lock isn't had, and
         DatabaseError; in each case nothing was written and a later call goes on.
         """
-        done = self.begin(location, None, final=final)
-        assert isinstance(done, Progress)
-        return done
-
-    def begin(self, location: Location, decoders: Decoders | None, *, final: bool = False) -> Taking | Progress:
-        """As `ingest`; but decoders, where they are given, are set to work on a large batch, which is still to finish.
-
-        Until then no other call may be about this stream.
-        """
-        return self._guarded(location, lambda: self._ingest(location, final, decoders))
-
-    def finish(self, taking: Taking) -> Progress:
-        """Commit what was begun. Raises DatabaseError; nothing was written then."""
-        done = self._guarded(taking.facts.location, lambda: self._finish(taking))
-        assert isinstance(done, Progress)
-        return done
-
-    def _guarded(self, location: Location, work: Callable[[], Taking | Progress]) -> Taking | Progress:
         if self._grouped is not None:
             self._grouped.append(location)
         try:
-            return work()
+            return self._ingest(location, final)
         except (SourceChangedError, StaleWatermarkError):
             self.forget(location)
             self._streams.clear()  # it may have been another stream's file
@@ -155,19 +124,18 @@ class Engine:
 
     # -- the main path
 
-    def _ingest(self, location: Location, final: bool, decoders: Decoders | None) -> Taking | Progress:
+    def _ingest(self, location: Location, final: bool) -> Progress:
         self._keep_up()
         location = self._known(location)
         stream = self._stream(location)
         unread = self._unread(stream, location)
         if not unread:
             return Progress()
-        done = self._take(stream, unread[0], final, decoders)
-        if len(unread) > 1 and (isinstance(done, Taking) or final or done.again is None):
-            return done._replace(more=True)
-        return done
+        progress = self._take(stream, unread[0], final)
+        rest = len(unread) > 1 and (final or progress.again is None)
+        return progress._replace(more=True) if rest else progress
 
-    def _take(self, stream: Stream, seen: Facts, final: bool, decoders: Decoders | None) -> Taking | Progress:
+    def _take(self, stream: Stream, seen: Facts, final: bool) -> Progress:
         read = self._read(stream, seen, final)
         if isinstance(read, Progress):
             return read
@@ -175,9 +143,6 @@ class Engine:
         del read
         known, key = self._summary(life.generation), life.generation.id << 40
         more, large = chunk.more or seen.location.number > 0, _PARALLEL_BYTES <= len(chunk.data) <= PIECE_BYTES
-        if large and decoders is not None:
-            rows_of = decoders.begin(form, chunk.data, life.cursor, known, key)
-            return Taking(life, facts, rows_of, link([chunk.data], self._chain(life.generation)), more)
         frame = self._begin_compressing(chunk.data) if large else None
         # Hashing leaves the GIL to the compressor, which needs it to begin; decoding doesn't for a while.
         linked = link([chunk.data], self._chain(life.generation)) if large else None
@@ -223,10 +188,6 @@ class Engine:
             return self._compressor.submit(compress, data)
         except RuntimeError:
             return None
-
-    def _finish(self, taking: Taking) -> Progress:
-        rows = taking.rows()._replace(chains=taking.linked.chains)
-        return self._commit(taking.life, taking.facts, rows, taking.linked.chain, taking.more)
 
     def _commit(self, life: Life, facts: Facts, rows: Rows, chain: Chain, more: bool) -> Progress:
         cursor = rows.after

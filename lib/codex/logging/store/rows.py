@@ -1,4 +1,4 @@
-"""Batches as the tables take them: plain tuples, made where the lines were decoded, in whatever process that was."""
+"""Batches as the tables take them: plain tuples."""
 
 from __future__ import annotations
 

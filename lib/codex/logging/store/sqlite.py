@@ -76,7 +76,7 @@ _LATEST_GENERATION = "SELECT id, seq FROM generations WHERE stream = ? ORDER BY 
 _MOVE_SEQ = "UPDATE generations SET seq = ? WHERE id = ? AND seq = ?"
 _INSERT_EVENT = """
 INSERT INTO events (id, ts, role, kind, message, meta, tool, model, call_id, parent, inherited, "offset", length)
-VALUES (?, ?, ?, ?, CAST(? AS TEXT), ?, ?, ?, ?, ?, ?, ?, ?)"""
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
 _SET_TEXTS = """
 UPDATE events SET message = CAST(held('message') AS TEXT), meta = CAST(held('meta') AS TEXT) WHERE id = ?"""
 _INSERT_REJECT = """

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import socket
 import time
 import urllib.error
@@ -24,7 +25,7 @@ from codex_ingestd.housekeeping import Housekeeping
 from codex_ingestd.intake import Intake
 from codex_ingestd.lag import Behind, Lag, Lags
 from codex_ingestd.meter import Meter
-from codex_ingestd.metrics import registry
+from codex_ingestd.metrics import registry, resident_bytes
 from codex_ingestd.service import Plan, Service
 from codex_ingestd.settings import Address
 from tests.commands import ROOT
@@ -119,12 +120,18 @@ def test_what_arrives_is_counted(exposed: Exposed, sessions: Sessions) -> None:
 def test_memory_is_told(exposed: Exposed, sessions: Sessions) -> None:
     """What is resident now, and the most that ever was, which a long line moves; and the database's size."""
     exposed.start()
-    assert exposed.value("process_resident_memory_bytes") > 0
+    assert exposed.value("codex_ingestd_resident_memory_bytes") > 1 << 20
     before = exposed.value("codex_ingestd_peak_memory_bytes")
     sessions.append("s", "x" * (24 << 20))
     sessions.arrive()
     assert exposed.value("codex_ingestd_peak_memory_bytes") > before + (12 << 20)
     exposed.reaches(1 << 20, "codex_ingestd_database_bytes")
+
+
+@pytest.mark.skipif(shutil.which("ps") is None, reason="no ps here")
+def test_memory_is_told_without_proc(tmp_path: Path) -> None:
+    """As on macOS: nearly the same number, by another way."""
+    assert resident_bytes(str(tmp_path)) == pytest.approx(resident_bytes(), rel=0.2)
 
 
 def test_lag_is_told_while_a_lock_is_held(exposed: Exposed, sessions: Sessions, hold: Hold) -> None:

@@ -86,6 +86,14 @@ class Daemon:
         """Why it isn't well, by `status`, whose exit code says the same; empty when it is."""
         return "; ".join(self.status()["health"]["reasons"])
 
+    def wait_until_ill(self, reason: str) -> None:
+        """Until `status` gives a reason that holds this text."""
+        wait_for(lambda: reason in self.reasons(), 60, f"word of: {reason}")
+
+    def wait_until_well(self) -> None:
+        """Until `status` has nothing to tell."""
+        wait_for(lambda: not self.reasons(), 60, "the daemon to be well")
+
     def rows(self, session_id: str | None = None) -> list[Row]:
         """The committed rows, as the product's reader gives them."""
         if not self.database.exists():

@@ -108,6 +108,8 @@ class Intake:
         location = self._scheduler.next(now)
         if location is None:
             self._at_work = None
+            if self.stalled:
+                self._try_database()
             return Progress()
         if location in self._backlogs or self._scheduler.wait(now) != 0.0:
             return self._ingest(location, final)
@@ -184,9 +186,8 @@ class Intake:
         self._rejects[location] = (quiet_until, untold)
 
     def _succeeded(self, location: Location, progress: Progress) -> None:
-        if self._stalls and progress.taken:
-            self._stalls, self._stall = 0, None
-            log.warning("the database takes rows again")
+        if progress.taken:
+            self._flows()
         failure = self.failures.pop(location, None)
         if failure is not None and failure.told:
             log.info("reads again", extra={"path": location.path})
@@ -216,14 +217,32 @@ class Intake:
 
     def _stalled(self, location: Location, error: DatabaseError) -> Progress:
         """The database takes nothing now: wait ever longer, lose nothing."""
+        self._hold_off(error)
+        self._scheduler.mark(location, self._clock())
+        return Progress()
+
+    def _try_database(self) -> None:
+        """What it was to take is gone, and no commit will tell when it takes something again."""
+        try:
+            with self.engine.group():
+                pass
+        except DatabaseError as error:
+            self._hold_off(error)
+        else:
+            self._flows()
+
+    def _flows(self) -> None:
+        if self._stalls:
+            self._stalls, self._stall = 0, None
+            log.warning("the database takes rows again")
+
+    def _hold_off(self, error: DatabaseError) -> None:
         if not self._stalls:
             log.error("stalled: %s", error, extra={"hint": error.hint})
         now = self._clock()
         self._stall = self._stall or Stall(f"the database takes nothing: {error}", now, counts_after=_DATABASE_SECONDS)
         self._stalled_until = now + _delay(*_RETRY_DATABASE, self._stalls)
         self._stalls += 1
-        self._scheduler.mark(location, now)
-        return Progress()
 
 
 def _delay(first: float, last: float, count: int) -> float:

@@ -148,7 +148,8 @@ class Watcher:
             except (FileNotFoundError, NotADirectoryError):
                 pass  # the folder is gone: no echo will come, and the watcher is built anew
             except OSError as error:
-                if self._watch.places[root] == _place(root):  # else it is silent: another folder than is watched
+                # else it is silent: another folder than is watched, or nobody reads
+                if self._watch.places[root] == _place(root) and self._watch.is_alive():
                     self._watch.echoed.add(root)
                 if root not in self._without_pulse:
                     self._without_pulse.add(root)
@@ -222,6 +223,11 @@ class _Watch:
         except BaseException:
             self.stop(wait=False)
             raise
+
+    def is_alive(self) -> bool:
+        """Whether the thread that reads the events lives, as far as the platform's observer tells."""
+        reader = getattr(self._observer, "_inotify_fd", None)
+        return reader is None or bool(reader.is_alive())
 
     def stop(self, *, wait: bool) -> None:
         """Stop it. Its threads are joined, which may hang: never on the loop's own time."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import random
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
@@ -23,6 +25,8 @@ from tests.commands import UNPRIVILEGED
 from tests.daemon import Daemon, wait_for
 from tests.faults.conftest import Sessions
 from tests.importer import Importer
+
+pytestmark = pytest.mark.scenario(16)
 
 
 @contextmanager
@@ -46,11 +50,43 @@ def test_a_locked_database_delays_and_loses_nothing(daemon: Daemon, sessions: Se
             sessions.append("s", *range(100))
             daemon.status()
         assert daemon.status()["lag"] > 0
-        wait_for(lambda: "the database takes nothing: " in daemon.reasons())
+        daemon.wait_until_ill("the database takes nothing: ")
     sessions.arrive(7)
-    wait_for(lambda: daemon.reasons() == "")
+    daemon.wait_until_well()
     assert [record["level"] for record in daemon.told("stalled")] == ["error"]
     assert len(daemon.told("takes rows again")) == 1
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.scenario(11)
+@pytest.mark.parametrize("megabytes", [20, pytest.param(1000, marks=pytest.mark.long)])
+def test_a_deleted_log_is_let_go_of(daemon: Daemon, sessions: Sessions, megabytes: int) -> None:
+    """Deleted while the database takes nothing: its space is free, the stall is over when the lock is."""
+    daemon.start()
+    sessions.append("s", "one")
+    sessions.arrive()
+    log = sessions.log_dir / "big.ndjson"
+    with locked(daemon.database):
+        with log.open("wb") as file:
+            for _ in range(megabytes):
+                file.write(b'{"message":"%s"}\n' % (b"x" * (1 << 20)))
+        wait_for(lambda: daemon.told("stalled"))
+        log.unlink()
+        wait_for(lambda: not is_held(log, daemon))
+        daemon.wait_until_ill("the database takes nothing: ")
+    daemon.wait_until_well()
+    assert not is_held(log, daemon)
+    sessions.append("s", "two")
+    sessions.arrive()
+
+
+def is_held(log: Path, daemon: Daemon) -> bool:
+    """Whether the daemon has the file open."""
+    assert daemon.process is not None
+    held = Path(f"/proc/{daemon.process.pid}/fd")
+    return any(
+        os.path.islink(held / name) and os.readlink(held / name).startswith(str(log)) for name in os.listdir(held)
+    )
 
 
 def test_only_a_commit_ends_a_stall(store: Store, sessions: Sessions) -> None:
@@ -123,10 +159,10 @@ def test_a_full_disk_delays_and_loses_nothing(daemon: Daemon, sessions: Sessions
     wait_for(lambda: daemon.told("stalled"))
     assert "full" in str(daemon.told("stalled")[0])
     assert daemon.status()["lag"] > 0
-    wait_for(lambda: "database or disk is full" in daemon.reasons())
+    daemon.wait_until_ill("database or disk is full")
     ballast.unlink()
     sessions.arrive(10)
-    wait_for(lambda: daemon.reasons() == "")
+    daemon.wait_until_well()
     assert daemon.scalar("PRAGMA integrity_check") == "ok"
     assert daemon.stop() == 0
 

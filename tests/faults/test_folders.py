@@ -5,7 +5,9 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -15,10 +17,11 @@ from tests.commands import UNPRIVILEGED, shell
 from tests.daemon import Daemon, wait_for
 from tests.faults.conftest import Sessions
 
+pytestmark = pytest.mark.scenario(17)
 CHURN = """
-import os, random, shutil, sys, time
-root, end, choose = sys.argv[1], time.monotonic() + float(sys.argv[2]), random.Random(sys.argv[3])
-while time.monotonic() < end:
+import os, random, shutil, sys
+root, choose = sys.argv[1], random.Random(sys.argv[2])
+while True:
     name, other, sub = (f"{root}/{choose.choice('abcd')}", f"{root}/{choose.choice('abcd')}", choose.choice("xyz"))
     try:
         match choose.randrange(4):
@@ -30,23 +33,36 @@ while time.monotonic() < end:
 """
 
 
-@pytest.mark.parametrize("seconds", [2, pytest.param(60, marks=pytest.mark.long)])
+@contextmanager
+def churn(folder: Path) -> Iterator[None]:
+    """Folders are made, renamed and removed all the time, by two processes."""
+    command = [sys.executable, "-c", CHURN, str(folder)]
+    processes = [subprocess.Popen([*command, str(number)]) for number in range(2)]
+    try:
+        yield
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+
+
+@pytest.mark.scenario(9)
+@pytest.mark.parametrize("seconds", [0, pytest.param(60, marks=pytest.mark.long)])
 def test_an_append_arrives_after_churn(daemon: Daemon, sessions: Sessions, seconds: float) -> None:
     """mkdir, rename and rmtree without end kill watchdog's reader in silence; what is appended then arrives."""
     daemon.start()
-    churn = [
-        subprocess.Popen([sys.executable, "-c", CHURN, str(sessions.log_dir), str(seconds), str(number)])
-        for number in range(2)
-    ]
-    assert [process.wait() for process in churn] == [0, 0]
-    assert daemon.told("a thread died"), "this churn proves nothing"
+    with churn(sessions.log_dir):
+        began = time.monotonic()
+        wait_for(lambda: daemon.told("a thread died"), 60)
+        daemon.wait_until_ill("the watcher of changes went silent")
+        wait_for(lambda: time.monotonic() - began > seconds, seconds + 1)
     sessions.append("after", "the churn")
     sessions.arrive(6)
-    if seconds > 20:
+    if seconds:
         wait_for(lambda: daemon.status()["reason"] == "the watcher died 3 times within 60 s")
     sessions.append("after", "and later")
     sessions.arrive(6)
-    assert daemon.told("went silent")
+    daemon.wait_until_well()
 
 
 def test_a_missing_root_is_made(daemon: Daemon, sessions: Sessions) -> None:
@@ -128,6 +144,18 @@ def test_a_folder_that_may_not_be_read_is_told_of_once(daemon: Daemon, sessions:
     sessions.arrive(5)
     assert daemon.stop() == 0
     assert len(daemon.told("skipped", path=str(closed))) == 1
+
+
+def test_folders_that_may_only_be_read(daemon: Daemon, sessions: Sessions, tmp_path: Path) -> None:
+    """No sentinel can be made in the root, no file beside the database: it says so, and goes on."""
+    sessions.log_dir.chmod(0o555)
+    daemon.start(under=UNPRIVILEGED.split())
+    tmp_path.chmod(0o500)
+    wait_for(lambda: daemon.told("no pulse can be taken"))
+    sessions.append("s", "one")
+    sessions.arrive(5)
+    assert daemon.status()["watcher"] == "events"
+    assert daemon.reasons() == ""
 
 
 def test_a_root_that_may_not_be_read_is_refused(daemon: Daemon, sessions: Sessions) -> None:

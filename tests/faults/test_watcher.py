@@ -14,6 +14,8 @@ from codex_ingestd.marks import EVERYTHING, Marks
 from codex_ingestd.watcher import POLLING_SECONDS, PULSE_NAME, Watcher
 from tests.daemon import wait_for
 
+pytestmark = pytest.mark.scenario(9)
+
 deadly = pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 
 
@@ -80,6 +82,18 @@ def test_a_silent_death_is_noticed_within_five_seconds(watched: Watched) -> None
     assert watched.watcher.state == "events"
     assert EVERYTHING in watched.marks.take(1)
     assert watched.hears("s.ndjson")
+
+
+@deadly
+def test_a_silent_death_is_noticed_where_no_sentinel_can_be_written(log_dir: Path) -> None:
+    """In a folder that may only be read the watcher's pulse can't be taken: its thread is asked."""
+    (log_dir / PULSE_NAME).mkdir()
+    with closing(Watched(log_dir)) as watched:
+        watched.kill()
+        while not watched.watcher.rebuilds:
+            watched.go_on()
+        assert watched.now <= 5.0
+        assert watched.hears("s.ndjson")
 
 
 def test_a_living_watcher_is_left_alone(watched: Watched) -> None:

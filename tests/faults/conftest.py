@@ -81,9 +81,10 @@ class Sessions:
 
 
 @pytest.fixture(autouse=True)
-def scenarios(request: pytest.FixtureRequest) -> None:
-    """The numbers of the scenarios that the test plays go into the report."""
-    request.node.user_properties += [("scenario", mark.args[0]) for mark in request.node.iter_markers("scenario")]
+def scenario(request: pytest.FixtureRequest) -> None:
+    """The number of the scenario that the test plays goes into the report."""
+    if (mark := request.node.get_closest_marker("scenario")) is not None:
+        request.node.user_properties.append(("scenario", mark.args[0]))
 
 
 @pytest.fixture

@@ -11,6 +11,8 @@ import pytest
 from tests.daemon import Daemon, wait_for
 from tests.faults.conftest import Sessions
 
+pytestmark = pytest.mark.scenario(18)
+
 
 def test_time_stamps_change_no_order(daemon: Daemon, sessions: Sessions) -> None:
     """Time stamps missing, wrong, in other zones, set back an hour: every line is a row, in the file's order."""

@@ -14,7 +14,10 @@ import pytest
 from tests.daemon import Daemon
 from tests.faults.conftest import Sessions
 
-pytestmark = pytest.mark.skipif(shutil.which("strace") is None, reason="no strace here")
+pytestmark = [
+    pytest.mark.scenario(16),
+    pytest.mark.skipif(shutil.which("strace") is None, reason="no strace here"),
+]
 
 
 @contextmanager

@@ -21,6 +21,7 @@ needs_inotify = pytest.mark.skipif(not QUEUE, reason="speaks of inotify")
 
 
 @needs_inotify
+@pytest.mark.scenario(8)
 @pytest.mark.parametrize(("count", "seconds"), [(300, 5), pytest.param(20_000, 60, marks=pytest.mark.long)])
 def test_files_made_while_stopped_overflow_the_queue(
     daemon: Daemon, sessions: Sessions, count: int, seconds: float
@@ -43,6 +44,27 @@ def test_files_made_while_stopped_overflow_the_queue(
     wait_for(lambda: daemon.told("queue overflowed"), what="word of the overflow")
 
 
+@pytest.mark.scenario(8)
+@pytest.mark.parametrize("seconds", [3, pytest.param(60, marks=pytest.mark.long)])
+def test_frozen_under_load(daemon: Daemon, sessions: Sessions, seconds: float) -> None:
+    """SIGSTOP while four sessions grow and rotate, which they go on with; SIGCONT: soon complete."""
+    daemon.start()
+    choose = random.Random(seconds)
+    frozen, began = False, time.monotonic()
+    while time.monotonic() - began < seconds:
+        path = sessions.append(f"s{choose.randrange(4)}", *(choose.randrange(10**9) for _ in range(5)))
+        if choose.random() < 0.02:
+            rotate(path)
+        if not frozen and time.monotonic() - began > seconds / 10:
+            daemon.freeze()
+            frozen = True
+        daemon.scalar("SELECT 1")
+    daemon.send(signal.SIGCONT)
+    sessions.arrive(60)
+    sessions.prove()
+
+
+@pytest.mark.scenario(12)
 @pytest.mark.parametrize("megabytes", [64, pytest.param(5000, marks=pytest.mark.long)])
 def test_a_backlog_leaves_a_small_rotating_file_its_latency(
     daemon: Daemon, sessions: Sessions, environment: pytest.MonkeyPatch, megabytes: int
@@ -81,6 +103,7 @@ def count(daemon: Daemon, session: str) -> int:
     return int(str(found or 0))
 
 
+@pytest.mark.scenario(10)
 @pytest.mark.parametrize("kills", [8, pytest.param(200, marks=pytest.mark.long)])
 def test_kills_at_any_time_change_nothing(daemon: Daemon, sessions: Sessions, kills: int) -> None:
     """SIGKILL at random while three sessions grow and rotate: at the end complete, and the database is sound."""

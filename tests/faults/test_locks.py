@@ -17,6 +17,8 @@ from codex_ingestd.intake import Intake
 from tests.daemon import Daemon, wait_for
 from tests.faults.conftest import Hold, Sessions
 
+pytestmark = pytest.mark.scenario(15)
+
 
 def test_a_second_daemon_names_the_first(daemon: Daemon, sessions: Sessions, request: pytest.FixtureRequest) -> None:
     """Two daemons on one database: the second exits with 3 and the first one's pid; the first goes on."""

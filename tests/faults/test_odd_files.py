@@ -18,6 +18,8 @@ from tests.commands import UNPRIVILEGED
 from tests.daemon import Daemon, wait_for
 from tests.faults.conftest import Sessions
 
+pytestmark = pytest.mark.scenario(14)
+
 
 def make_fifo(path: Path) -> None:
     os.mkfifo(path)

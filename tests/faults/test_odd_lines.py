@@ -6,6 +6,7 @@ import base64
 import json
 import os
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +14,8 @@ import pytest
 
 from tests.commands import succeed
 from tests.daemon import Daemon, wait_for
+
+pytestmark = pytest.mark.scenario(7)
 
 DEEP = 10_000
 needs_proc = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
@@ -47,12 +50,13 @@ def good(number: int) -> bytes:
 
 
 @pytest.fixture
-def take(log_dir: Path, database: Path) -> Callable[[bytes], list[dict[str, object]]]:
-    """Import a file of these bytes, verify and restore it; its rows come back."""
+def take(daemon: Daemon, log_dir: Path, database: Path) -> Callable[[bytes], list[dict[str, object]]]:
+    """Have the daemon take a file of these bytes, verify and restore it; its rows come back."""
 
     def take(content: bytes) -> list[dict[str, object]]:
         (log_dir / "s.ndjson").write_bytes(content)
-        succeed(f"codex-ingestd once --watch '{log_dir}' --db '{database}'", log_dir)
+        daemon.start()
+        assert daemon.stop() == 0
         succeed(f"codex-ingestd verify --deep --db '{database}'", log_dir)
         succeed(f"codex-ingestd restore s --db '{database}' -o restored", log_dir)
         assert (log_dir / "restored").read_bytes() == content
@@ -103,6 +107,7 @@ def peak(daemon: Daemon) -> int:
 
 
 @needs_proc
+@pytest.mark.scenario(6)
 @pytest.mark.parametrize(
     "kind",
     [kind if number == 0 else pytest.param(kind, marks=pytest.mark.long) for number, kind in enumerate(LONG_LINES)],
@@ -125,6 +130,7 @@ def test_a_long_line_is_a_row_in_bounded_memory(daemon: Daemon, log_dir: Path, k
 
 
 @needs_proc
+@pytest.mark.scenario(6)
 @pytest.mark.parametrize("size", [100 << 20, pytest.param(1 << 30, marks=pytest.mark.long)])
 @pytest.mark.parametrize("kind", ["hole", "line"])
 def test_larger_than_any_line(daemon: Daemon, log_dir: Path, size: int, kind: str) -> None:
@@ -152,3 +158,23 @@ def test_very_short_lines_are_taken_in_bounded_memory(daemon: Daemon, log_dir: P
     (log_dir / "s.ndjson").write_bytes(b"{}\n" * 100_000 + b"\n" * 300_000)
     wait_for(lambda: daemon.scalar("SELECT count(*) FROM ingest_rejects") == 300_000)
     assert peak(daemon) < 80_000_000
+
+
+@needs_proc
+@pytest.mark.scenario(6)
+def test_an_oversize_line_alone_is_read_once(daemon: Daemon, log_dir: Path) -> None:
+    """A file that is one line over the limit: one reject, one warning, and nothing of it is read again."""
+    daemon.start()
+    (log_dir / "s.ndjson").write_bytes(b"x" * (65 << 20) + b"\n")
+    wait_for(lambda: daemon.scalar("SELECT max(length) FROM ingest_rejects") == 65 << 20)
+    before, began = has_read(daemon), time.monotonic()
+    os.utime(log_dir / "s.ndjson")
+    wait_for(lambda: time.monotonic() - began > 1, what="a second look")
+    assert has_read(daemon) - before < 1 << 20
+    assert len(daemon.told("lines rejected")) == 1
+
+
+def has_read(daemon: Daemon) -> int:
+    """The bytes that the daemon has read so far, from whatever."""
+    assert daemon.process is not None
+    return int(Path(f"/proc/{daemon.process.pid}/io").read_text().split("rchar: ")[1].split()[0])

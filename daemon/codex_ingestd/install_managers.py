@@ -9,7 +9,8 @@ import subprocess
 from collections.abc import Mapping
 from typing import Protocol
 
-from codex.logging.errors import CodexLoggingError, ConfigError
+from codex.logging.config import expanded
+from codex.logging.errors import CodexLoggingError
 from codex_ingestd.install_units import Job, launchd_plist, systemd_unit
 
 
@@ -96,7 +97,7 @@ class Launchd:
     def __init__(self, name: str, *, user: bool) -> None:
         self._label = "org.codex.ingestd" + ("" if name == "codex-ingestd" else f".{name}")
         self._domain = f"gui/{os.getuid()}" if user else "system"
-        library = os.path.join(home(), "Library") if user else "/Library"
+        library = os.path.join(expanded("~"), "Library") if user else "/Library"
         self.path = os.path.join(library, "LaunchAgents" if user else "LaunchDaemons", f"{self._label}.plist")
         self._file = os.path.join(library, "Logs", f"{name}.log")
         self.log = f"tail -F '{self._file}'"
@@ -122,14 +123,6 @@ class Launchd:
         return ["launchctl", "bootout", f"{self._domain}/{self._label}"]
 
 
-def home() -> str:
-    """This user's home folder. Raises ConfigError where there is none."""
-    folder = os.path.expanduser("~")
-    if not os.path.isabs(folder):
-        raise ConfigError("this user has no home folder", hint="Set HOME.")
-    return folder
-
-
 def owner(path: str) -> str:
     """Whose the path is, or the nearest folder above it that is there."""
     while not os.path.exists(path):
@@ -143,7 +136,7 @@ def owner(path: str) -> str:
 
 def _configuration() -> str:
     folder = os.environ.get("XDG_CONFIG_HOME", "")
-    return folder if os.path.isabs(folder) else os.path.join(home(), ".config")
+    return folder if os.path.isabs(folder) else os.path.join(expanded("~"), ".config")
 
 
 def _run(command: list[str], hint: str, environment: Mapping[str, str] | None = None) -> None:

@@ -288,7 +288,7 @@ def _root(text: str, base: str) -> Root:
         form, rest = "", text
     if form:
         named(form)
-    return Root(_folder(config.absolute(os.path.join(base, os.path.expanduser(rest)))), form or None)
+    return Root(_folder(config.absolute(os.path.join(base, config.expanded(rest)))), form or None)
 
 
 def _folder(path: str) -> str:

@@ -50,7 +50,7 @@ def resolve_database(argument: str | os.PathLike[str] | None = None) -> str:
             raise ConfigError(
                 f"{os.fspath(argument)} is the name of a log, not of a database", hint="Give a *.db file."
             )
-        return absolute(argument)
+        return absolute(expanded(argument))
     return (None if database_variable() else _database_of_file()) or environment_database()
 
 
@@ -60,7 +60,7 @@ def environment_database() -> str:
     if variable is None:
         return _setting(DEFAULT_DATABASE)
     chosen = os.environ[variable]
-    return _setting(os.path.join(chosen, "databases", "codex_log.db") if variable == _WORKSPACE else chosen)
+    return _setting(expanded(os.path.join(chosen, "databases", "codex_log.db") if variable == _WORKSPACE else chosen))
 
 
 def database_variable() -> str | None:
@@ -92,7 +92,7 @@ def file_database(value: object, path: str) -> str:
     """The database that `db` of a file at `path` names, beginning in that file's folder. Raises ConfigError."""
     if not isinstance(value, str) or not value or _is_log(value):
         raise ConfigError(f"{value!r} is no name of a database", hint="Give the path of a *.db file.")
-    return absolute(os.path.join(os.path.dirname(path), os.path.expanduser(value)))
+    return absolute(os.path.join(os.path.dirname(path), expanded(value)))
 
 
 def single_log(argument: str | os.PathLike[str] | None = None) -> str | None:
@@ -128,6 +128,15 @@ def absolute(path: str | os.PathLike[str]) -> str:
         except FileNotFoundError:
             return text
     return found
+
+
+def expanded(path: str | os.PathLike[str]) -> str:
+    """The path with the user's home folder in the place of `~`. Raises ConfigError for a user who has none."""
+    text = os.fspath(path)
+    has_home = os.environ.get("HOME") != "" and os.path.isabs(os.path.expanduser("~"))
+    if (text == "~" or text.startswith("~/")) and not has_home:
+        raise ConfigError(f"{text}: this user has no home folder", hint="Set HOME, or give the whole path.")
+    return os.path.expanduser(text)
 
 
 def _setting(path: str) -> str:

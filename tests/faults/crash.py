@@ -12,6 +12,7 @@ import random
 import shutil
 import signal
 import statistics
+import sys
 import tempfile
 import time
 from collections import Counter
@@ -73,25 +74,25 @@ class Round:
             for _ in range(kills):
                 self._kill_one()
                 self._check_copy()
-        daemon = self._start(None)
-        if not self._catch_up(daemon):
-            self._wrong("the last daemon didn't catch up")
-        if (code := daemon.end(signal.SIGTERM)) != 0:
-            self._wrong(f"the last daemon ended with {code}")
+        with self._start(None) as daemon:
+            if not self._catch_up(daemon):
+                self._wrong("the last daemon didn't catch up")
+            if (code := daemon.end(signal.SIGTERM)) != 0:
+                self._wrong(f"the last daemon ended with {code}")
         self._check_end()
 
     # -- one kill
 
     def _kill_one(self) -> None:
         doom = self._doom() if self._choose.random() < 0.6 else None
-        daemon = self._start(doom)
-        if self._choose.random() < 0.5:
-            self._catch_up(daemon)
-        daemon.ended(self._choose.uniform(0.0, _LONGEST_LIFE) if doom is None else 2 * _LONGEST_LIFE)
+        with self._start(doom) as daemon:
+            if self._choose.random() < 0.5:
+                self._catch_up(daemon)
+            daemon.ended(self._choose.uniform(0.0, _LONGEST_LIFE) if doom is None else 2 * _LONGEST_LIFE)
+            self._tally.points.update([doom.point] if doom is not None and daemon.code is not None else [])
         self._tally.kills += 1
-        self._tally.points.update([doom.point] if doom is not None and daemon.code is not None else [])
-        if (code := daemon.end(signal.SIGKILL)) != -signal.SIGKILL:
-            self._wrong(f"a daemon ended by itself with {code}")
+        if daemon.code != -signal.SIGKILL:
+            self._wrong(f"a daemon ended by itself with {daemon.code}")
 
     def _doom(self) -> Doom:
         return Doom(self._choose.choice([*POINTS]), self._choose.random() < 0.5, self._choose.choice((1, 1, 1, 2, 3)))
@@ -183,7 +184,10 @@ class Round:
 
     def _check_bytes(self, session: str) -> None:
         output = self._folder / f"{session}.restored"
-        Fork("restore", session, "--db", str(self._database), "-o", str(output), log=self._log).ended(60.0)
+        restore = Fork("restore", session, "--db", str(self._database), "-o", str(output), log=self._log)
+        if not restore.ended(60.0) or restore.code != 0:
+            self._wrong(f"{session} isn't restored: {restore.code}")
+            return
         restored = output.read_bytes()
         journals = [self._load.journal(writer) for writer in WRITERS if writer.session == session]
         if sorted(restored.splitlines(True)) != sorted(b"".join(journals).splitlines(True)):
@@ -206,6 +210,7 @@ def main(kills: int, seed: int, size: int, parent: str | None) -> int:
     Exit codes: 0 nothing lost, doubled or wrong; 1 something was, and the folders with it are kept.
     """
     tally = Tally()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that no process stays behind
     for number in range(0, kills, size):
         folder = Path(tempfile.mkdtemp(prefix="codex-crash-", dir=parent))
         Round(folder, seed * 10_000 + number, tally).run(min(size, kills - number))

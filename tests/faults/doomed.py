@@ -90,6 +90,7 @@ class Fork(AbstractContextManager["Fork"]):
 
     def _run(self, arguments: tuple[str, ...], log: Path, doom: Doom | None, waits: bool) -> None:
         code = 70
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
         try:
             output = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
             os.dup2(output, 1)

@@ -71,17 +71,17 @@ class Load:
         return self._journals / str(writer.number)
 
     def _fork(self, writer: Writer) -> int:
-        process = os.fork()
+        parent, process = os.getpid(), os.fork()
         if process:
             return process
         code = 1
         try:
-            self._write(writer)
+            self._write(writer, parent)
             code = 0
         finally:
             os._exit(code)
 
-    def _write(self, writer: Writer) -> None:
+    def _write(self, writer: Writer, parent: int) -> None:
         os.environ["NDJSON_MAX_BYTES"] = str(writer.rotate_bytes)
         stopping = []
         signal.signal(signal.SIGTERM, lambda *_: stopping.append(True))
@@ -93,7 +93,7 @@ class Load:
             log.write(line)
             os.write(journal, line)
             struct.pack_into("=q", self._counts, 8 * writer.number, count)
-            if stopping:
+            if stopping or os.getppid() != parent:
                 return
             if choose.random() < 0.5:
                 time.sleep(choose.uniform(0.0, 0.02))

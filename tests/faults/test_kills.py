@@ -20,6 +20,7 @@ from tests.daemon import Daemon, wait_for
 from tests.faults.conftest import Sessions
 from tests.importer import Importer, Recorded
 
+pytestmark = pytest.mark.scenario(10)
 SMALL = Limits(batch=4096, line=1 << 20)
 CUTS = 45
 

@@ -12,7 +12,10 @@ import pytest
 from tests.commands import ROOT
 from tests.faults.sweep import CALLS, ERRORS, KILL
 
-pytestmark = pytest.mark.skipif(shutil.which("strace") is None, reason="no strace here")
+pytestmark = [
+    pytest.mark.scenario(16),
+    pytest.mark.skipif(shutil.which("strace") is None, reason="no strace here"),
+]
 
 
 @pytest.mark.parametrize(

@@ -72,7 +72,7 @@ class Lab:
             )
         self._leader = 0
         try:
-            wait_for(self._has_leader, 120, "a process 1")
+            wait_for(self._has_leader, 300, "a process 1")
             wait_for(self._is_up, 60, "the boot's end")
         except BaseException:
             self.close()
@@ -115,7 +115,7 @@ class Lab:
             env=variables,
             input=given,
             capture_output=True,
-            timeout=60,
+            timeout=120,
         )
         assert done.returncode == 0 or not check, f"{command}\n{done.stdout.decode()}{done.stderr.decode()}"
         return done.stdout.decode("utf-8", "replace")

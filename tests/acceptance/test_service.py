@@ -42,6 +42,8 @@ def test_the_service(lab: Lab, subtests: pytest.Subtests) -> None:
         two_users_do_not_meet,
         a_user_service_takes_up_its_file,
         a_start_that_fails_is_told,
+        metrics_are_let_through_the_walls,
+        a_hook_finalizes_within_the_walls,
         uninstall_leaves_logs_and_database,
         the_programs_are_the_wheels,
     ):
@@ -190,6 +192,25 @@ def a_start_that_fails_is_told(service: Unit) -> None:
     assert "a daemon already serves" in service.lab.shell("journalctl -u second -o cat")
     assert service.lab.shell("systemctl show --value -p NRestarts second") == "0\n"
     assert "removed" in service.lab.shell("codex-ingestd uninstall --name second")
+
+
+def metrics_are_let_through_the_walls(service: Unit) -> None:
+    """Installed once more with an address, the same service answers there."""
+    service.lab.shell(f"codex-ingestd install --watch {LOGS} --metrics 9464")
+    fetch = "import urllib.request as r; print(r.urlopen('http://127.0.0.1:9464/metrics', timeout=20).status)"
+    assert service.lab.shell(f'{PROGRAM}/python -c "{fetch}"') == "200\n"
+
+
+def a_hook_finalizes_within_the_walls(service: Unit) -> None:
+    """At a session's end the copy is made and staged in the repository that holds the database."""
+    service.lab.shell("git init --quiet work && mkdir work/logs", "agent")
+    flags = "--watch /home/agent/work/logs --db /home/agent/work/logs.db --finalize"
+    service.lab.shell(f"codex-ingestd install --name third {flags}")
+    record = b'{"type":"session_end","session_id":"s","ts":"2026-01-02T03:04:05Z"}\n'
+    service.lab.shell("cat > work/logs/s.ndjson", "agent", given=record)
+    staged = "git -C work diff --cached --name-only"
+    wait_for(lambda: "codex_session_logs.db" in service.lab.shell(staged, "agent"), 30, "the copy in git")
+    service.lab.shell("codex-ingestd uninstall --name third")
 
 
 def uninstall_leaves_logs_and_database(service: Unit) -> None:

@@ -417,6 +417,23 @@ def test_a_moved_log_takes_its_rotated_files_along(importer: Importer, recorded:
 
 
 @pytest.mark.parametrize("running", [True, False])
+def test_a_copy_of_the_beginning_stays_one_when_another_file_has_the_same(
+    start: Callable[[], Importer], recorded: Recorded, log: Path, running: bool
+) -> None:
+    """Both hold the first line of the live file; when that is truncated, neither of them begins anew."""
+    append(log, 1, 2)
+    for number in (1, 2):
+        append(rotated(log, number), 1)
+    importer = start()
+    importer.sweep()
+    before = recorded.lives()
+    os.truncate(log, 0)
+    importer = importer if running else start()
+    importer.sweep()
+    assert recorded.lives() == before
+
+
+@pytest.mark.parametrize("running", [True, False])
 def test_an_edited_rotated_file_takes_over_like_any_copy(
     start: Callable[[], Importer], recorded: Recorded, log: Path, running: bool
 ) -> None:

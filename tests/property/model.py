@@ -187,7 +187,7 @@ class Model:
 
     def _is_copy(self, log: Log, held: list[Life], file: File) -> bool:
         """Whether all that a rotated file could give was recorded as the beginning of a younger one, or one gone."""
-        if held and not self._is_younger(held[0], file):
+        if held and self._home(held[0], file) is None:
             return False
         data = file.data[: _takeable(file.data) or len(file.data)]
         lives = [life for life in log.lives if life.holds(data)]

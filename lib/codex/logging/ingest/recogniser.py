@@ -115,7 +115,7 @@ class Recogniser:
     def _is_copy(self, stream: Stream, source: Source) -> bool:
         """Whether all that a rotated file could give was recorded as the beginning of a younger file, or one gone."""
         held = self._held(stream, source)
-        if held and not self._is_younger(held[0], source):
+        if held and self._home(held[0], source.location) is None:
             return False
         length, recorded = _takeable(stream, source), self._store.recorded
         return any(

@@ -820,6 +820,40 @@ def test_importers_take_turns_without_loss(log_dir: Path, database: Path, record
     assert recorded.rows() == rows(*range(12))
 
 
+class _Overtaken(Store):
+    """A store in whose look for another stream's file that file is moved."""
+
+    meanwhile: Callable[[], object] | None = None
+
+    def streams_by_identity(self, identity: tuple[int, int]) -> list[Stream]:
+        if self.meanwhile is not None:
+            meanwhile, self.meanwhile = self.meanwhile, None
+            meanwhile()
+        return super().streams_by_identity(identity)
+
+
+def test_a_rotated_file_that_follows_its_log_under_the_look_is_no_log(
+    importer: Importer, recorded: Recorded, log: Path, database: Path
+) -> None:
+    """Opened where it was, and by then where its log is: that is no hard link."""
+    append(log, 1)
+    importer.take()
+    rotate(log)
+    append(log, 2)
+    importer.take()
+    target = log.parent / "archive" / log.name
+    target.parent.mkdir()
+    log.rename(target)
+    importer.sweep()
+    with closing(_Overtaken(str(database))) as store:
+        store.meanwhile = lambda: rotated(log, 1).rename(rotated(target, 1))
+        with closing(Importer(log.parent, database, store=store)) as other:
+            other.sweep()
+            other.sweep()
+        assert store.meanwhile is None
+    assert recorded.rows() == rows(1, 2)
+
+
 class _Interrupted(Store):
     """A store whose next commit lets another importer go first."""
 

@@ -140,6 +140,23 @@ def test_a_damaged_record_stays(importer: Importer) -> None:
     assert path.exists()
 
 
+def test_what_a_reader_kept_goes_the_next_time(importer: Importer) -> None:
+    """No rotated file is left alone, where nobody looks for one: the oldest goes first."""
+    for text in ("older", "old", "new"):
+        path = Path(importer.root) / "s.ndjson"
+        for number in (1, 0):
+            source = path.with_name(f"s.ndjson.{number}") if number else path
+            if source.exists():
+                source.rename(path.with_name(f"s.ndjson.{number + 1}"))
+        write(importer, "s", secret(text))
+    old = path.with_name("s.ndjson.2")
+    with old.open("rb") as log:
+        fcntl.flock(log, fcntl.LOCK_SH)
+        assert "can't be removed" in str(fates(importer)["s"])
+    assert fates(importer) == {"s": None}
+    assert list(path.parent.glob("s.ndjson*")) == []
+
+
 def test_what_is_being_written_stays(importer: Importer) -> None:
     """A file whose lock is held, or that was written after it was looked at."""
     path = write(importer, "s", secret("s"))

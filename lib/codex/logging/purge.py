@@ -161,9 +161,12 @@ def _size(facts: Facts) -> int:
 
 
 def _remove(store: Store, stream: Stream, files: list[Facts], wish: Wish) -> str | None:
-    """The files first: rows without their file are still whole, but a file without its rows would be ingested anew."""
+    """The files first: rows without their file are still whole, but a file without its rows would be ingested anew.
+
+    Of the files the oldest first: a rotated one that stayed alone behind younger ones that are gone is found no more.
+    """
     if wish.sources:
-        for facts in files:
+        for facts in reversed(files):
             try:
                 _unlink(facts)
             except (OSError, SourceError, portalocker.LockException) as error:

@@ -177,10 +177,10 @@ class Engine:
         return _Read(life, source.facts, form, chunk, tail)
 
     def _check_turn(self, stream: Stream, begun: Facts) -> None:
-        """Raise SourceChangedError where another file comes first by now: what this one held before it was read."""
+        """Raise SourceChangedError where another file comes first by now, or this one lies elsewhere."""
         unread = self._unread(stream, begun.location)
-        if unread and unread[0].identity != begun.identity:
-            raise SourceChangedError(f"{begun.location.path} was rotated while it was opened")
+        if not unread or unread[0].identity != begun.identity:
+            raise SourceChangedError(f"{begun.location.path} was rotated or moved while it was opened")
 
     def _begin_compressing(self, data: bytes) -> Future[bytes] | None:
         """On another core; None where no thread is to be had."""

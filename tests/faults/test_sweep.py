@@ -35,7 +35,7 @@ pytestmark = [
         ("newfstatat", "EIO", 60),
         ("getdents64", "EIO", 3),
         ("mmap", "ENOMEM", 3),
-        ("clone3", "ENOMEM", 2),
+        ("clone3", "ENOMEM", 4),
         *(pytest.param(call, error, 1, marks=pytest.mark.long) for call in CALLS for error in (*ERRORS, KILL)),
     ],
 )

@@ -1,4 +1,4 @@
-"""Prints the table of README.md from a run's report: `pytest tests/faults --junitxml=FILE`, then this with FILE."""
+"""Prints the table of README.md from runs' reports: `pytest tests/faults --junitxml=FILE`, then this with each FILE."""
 
 from __future__ import annotations
 
@@ -32,11 +32,12 @@ def read(report: str) -> list[Run]:
 
 
 def rows(runs: list[Run]) -> list[str]:
-    """One row a test, by scenario. What passed lost and doubled nothing: the comparison is exact."""
+    """One row a test, by scenario. Where lines were compared, what passed lost and doubled none: it is exact."""
     shown = []
     for scenario, test in dict.fromkeys(sorted((run.scenario, run.test) for run in runs)):
         same = [run for run in runs if (run.scenario, run.test) == (scenario, test)]
-        zero = "failed" if any(run.failed for run in same) else "0"
+        passed = "0" if any(run.checks for run in same) else "passed"
+        zero = "failed" if any(run.failed for run in same) else passed
         checks, lines = sum(max(1, run.checks) for run in same), sum(run.lines for run in same)
         slowest = max(run.slowest for run in same)
         time = f"{slowest:.2f} s" if slowest else ""
@@ -46,4 +47,4 @@ def rows(runs: list[Run]) -> list[str]:
 
 if __name__ == "__main__":
     print("| scenario | test | checks | lines | lost | doubled | all there within |\n|---|---|---|---|---|---|---|")
-    print("\n".join(rows(read(sys.argv[1]))))
+    print("\n".join(rows([run for report in sys.argv[1:] for run in read(report)])))

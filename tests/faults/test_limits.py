@@ -78,7 +78,7 @@ def test_few_descriptors_are_enough(daemon: Daemon, sessions: Sessions, limit: i
         sessions.append(f"s{number}", "one")
     for number in range(count):
         sessions.append(f"s{number}", "two")
-    sessions.arrive(30)
+    sessions.arrive(120)
     assert not daemon.told("can't read now")
 
 

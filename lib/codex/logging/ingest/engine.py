@@ -25,7 +25,8 @@ from codex.logging.store.rows import Rows
 from codex.logging.store.segments import BLOCK_BYTES, Chain, compress, link
 from codex.logging.store.sqlite import Store, Watermark
 
-_CACHE_LIMIT = 50_000
+_MOST_STREAMS = 50_000
+_MOST_GENERATIONS = 2048  # each of a KiB or two; one that isn't remembered costs a read of the database
 _LIMITS = Limits(BATCH_BYTES, LINE_LIMIT)
 _FIRST_LINES = 50
 _PARALLEL_BYTES = 128 << 10
@@ -197,6 +198,9 @@ class Engine:
         after = ledger.advance(life, rows.edges, cursor, chain.digest(), chain.block, modified)
         stream = self.store.commit(life.stream, after, rows, life.ending)
         number = after.id or stream.generations[-1].id
+        if len(self._chains) >= _MOST_GENERATIONS:
+            self._chains.clear()
+            self._summaries.clear()
         self._chains[number] = chain
         self._summaries[number] = rows.summary
         self._streams[stream.root, stream.key] = stream
@@ -307,10 +311,8 @@ class Engine:
     def _stream(self, location: Location) -> Stream:
         stream = self._streams.get(location.stream)
         if stream is None:
-            if len(self._streams) >= _CACHE_LIMIT:
+            if len(self._streams) >= _MOST_STREAMS:
                 self._streams.clear()
-                self._chains.clear()
-                self._summaries.clear()
             stream = self.store.stream(*location.stream)
             stream = stream or Stream(0, *location.stream, location.session_id, native.name)
             self._streams[location.stream] = stream

@@ -34,6 +34,8 @@ _tools = _Tools()
 class Chain:
     """The running chain of one generation."""
 
+    __slots__ = ("_hash", "block", "offset")
+
     def __init__(self, offset: int = 0, block: bytes = START, rest: bytes = b"") -> None:
         """Resume at `offset` bytes: `block` is c(k), `rest` the bytes behind the last full block."""
         self.offset = offset - len(rest)

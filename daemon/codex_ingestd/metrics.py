@@ -155,15 +155,21 @@ def _of_host(database: str) -> Iterator[Metric]:
     yield InfoMetricFamily("codex_ingestd", "The program.", {"version": version("codex-ingestd")})
     if resident := resident_bytes():
         yield _gauge("resident_memory_bytes", "The memory that the process has resident.", resident)
-    unit = 1 if sys.platform == "darwin" else 1024
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-    yield _gauge("peak_memory_bytes", "The most memory that the process ever had resident.", peak)
+    yield _gauge("peak_memory_bytes", "The most memory that the process ever had resident.", peak_bytes())
     for name, text, path in (
         ("database_bytes", "The database's file.", database),
         ("log_bytes", "Its write-ahead log.", f"{database}-wal"),
     ):
         with suppress(OSError):
             yield _gauge(name, text, os.stat(path).st_size)
+
+
+def peak_bytes(proc: str = "/proc") -> int:
+    """The most memory that this process ever had resident."""
+    # What the resource module tells is no less than what the process had that this one was forked from.
+    with suppress(OSError, StopIteration, ValueError), open(f"{proc}/self/status", encoding="utf-8") as status:
+        return int(next(line for line in status if line.startswith("VmHWM:")).split()[1]) << 10
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def resident_bytes(proc: str = "/proc") -> int:

@@ -97,6 +97,7 @@ def test_without_a_daemon_the_test_brings_its_own(daemon: Daemon) -> None:
 def test_a_frozen_daemon_is_found_out(daemon: Daemon) -> None:
     """The test append doesn't arrive; and soon it has given no sign of life."""
     daemon.start()
+    wait_for(lambda: daemon.status()["health"]["healthy"], what="the daemon to be well")
     daemon.freeze()
     found = diagnose(daemon, append=True)
     assert found.code == 1

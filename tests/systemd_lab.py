@@ -12,6 +12,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 from tests.daemon import wait_for
@@ -56,8 +57,15 @@ def missing() -> str:
     return f"nothing may be mounted here: {done.stderr.strip()}" if done.returncode else ""
 
 
+class NoBootError(Exception):
+    """systemd doesn't come up on this machine."""
+
+
 class Lab:
-    """The machine, with the wheel's commands in PROGRAM; `folder` is an empty one of this machine's."""
+    """The machine, with the wheel's commands in PROGRAM; `folder` is an empty one of this machine's.
+
+    Raises NoBootError.
+    """
 
     def __init__(self, folder: Path, wheel: Path) -> None:
         self._console = folder / "console.log"
@@ -73,18 +81,22 @@ class Lab:
         self._leader = 0
         try:
             wait_for(self._has_leader, 300, "a process 1")
-            wait_for(self._is_up, 60, "the boot's end")
+            wait_for(self._is_up, 120, "the boot's end")
+        except AssertionError as error:
+            self.close()
+            raise NoBootError(f"{error}; {self._console.read_text('utf-8', 'replace')[-500:]}") from error
         except BaseException:
             self.close()
             raise
 
     def _has_leader(self) -> bool:
         """Whether systemd runs inside; the process is nspawn by then."""
-        assert self._process.poll() is None, self._console.read_text("utf-8", "replace")
+        assert self._process.poll() is None, "it has ended"
         pid = self._process.pid
         for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
-            if Path(f"/proc/{child}/cmdline").read_bytes().startswith(b"/usr/lib/systemd/systemd\0"):
-                self._leader = int(child)
+            with suppress(OSError):  # it has ended meanwhile
+                if Path(f"/proc/{child}/cmdline").read_bytes().startswith(b"/usr/lib/systemd/systemd\0"):
+                    self._leader = int(child)
         return self._leader > 0
 
     def _is_up(self) -> bool:

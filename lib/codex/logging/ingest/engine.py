@@ -26,7 +26,7 @@ from codex.logging.store.segments import BLOCK_BYTES, Chain, compress, link
 from codex.logging.store.sqlite import Store, Watermark
 
 _MOST_STREAMS = 50_000
-_MOST_GENERATIONS = 2048  # each of a KiB or two; one that isn't remembered costs a read of the database
+_MOST_GENERATIONS = 512  # each of a KiB or two; one that isn't remembered costs a read of the database
 _LIMITS = Limits(BATCH_BYTES, LINE_LIMIT)
 _FIRST_LINES = 50
 _PARALLEL_BYTES = 128 << 10

@@ -31,6 +31,7 @@ from watchdog.events import (
 from watchdog.observers import Observer
 from watchdog.observers.api import BaseObserver
 
+from codex.logging.store.checkpoint import identity
 from codex_ingestd.health import Stall
 from codex_ingestd.marks import EVERYTHING, Marks
 
@@ -149,7 +150,7 @@ class Watcher:
                 pass  # the folder is gone: no echo will come, and the watcher is built anew
             except OSError as error:
                 # else it is silent: another folder than is watched, or nobody reads
-                if self._watch.places[root] == _place(root) and self._watch.is_alive():
+                if self._watch.places[root] == identity(root) and self._watch.is_alive():
                     self._watch.echoed.add(root)
                 if root not in self._without_pulse:
                     self._without_pulse.add(root)
@@ -205,7 +206,7 @@ class _Watch:
 
     def __init__(self, roots: Sequence[str], marks: Marks) -> None:
         self.echoed: set[str] = set()
-        self.places = {root: _place(root) for root in roots}
+        self.places = {root: identity(root) for root in roots}
         self.limit = ""
         self._marks = marks
         self._named = {os.path.realpath(root): root for root in roots}
@@ -316,15 +317,6 @@ class _Watch:
             if real != root and path.startswith(real + os.sep):
                 return root + path[len(real) :]
         return path
-
-
-def _place(path: str) -> tuple[int, int] | None:
-    """Device and inode; None where nothing is there."""
-    try:
-        status = os.stat(path)
-    except OSError:
-        return None
-    return status.st_dev, status.st_ino
 
 
 class _Direct:

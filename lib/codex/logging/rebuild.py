@@ -24,7 +24,7 @@ from codex.logging.store import legacy
 from codex.logging.store.connection import immediate, open_writer, scalar, translated
 from codex.logging.store.record import Record
 from codex.logging.store.rows import rows_of
-from codex.logging.store.segments import BLOCK_BYTES, Chain, link
+from codex.logging.store.segments import Chain, link
 from codex.logging.store.sqlite import Store, read_ledger, read_streams
 from codex.logging.targets import Finding, SourceFile, Target, targets
 from codex.logging.verify import has_sound_bytes
@@ -106,7 +106,7 @@ def _replay(
         if source is None:
             yield target.finding("lost", generation.cursor.offset, target.length, "no sound bytes, here nor there")
             return
-        chain = _chain(new, generation)
+        chain = new.chain(generation)
         start = generation.cursor, new.summary(generation.id)
         for batch in batches(source, named(stream.format), former, breaks or {}, start, limits):
             rows = rows_of(batch, generation.id << 40)
@@ -141,13 +141,6 @@ def _breaks(record: Record) -> dict[int, int] | None:
         return dict(record.breaks())
     except apsw.CorruptError:
         return None
-
-
-def _chain(new: Store, generation: Generation) -> Chain:
-    offset = generation.cursor.offset
-    start = offset - offset % BLOCK_BYTES
-    rest = new.recorded(generation.id, start, offset) if offset > start else b""
-    return Chain(offset, generation.block, rest)
 
 
 def _copy_others(old: apsw.Connection, new: apsw.Connection) -> Iterator[Finding]:

@@ -22,7 +22,7 @@ from codex.logging.ingest.recogniser import Recogniser
 from codex.logging.ingest.roots import Roots
 from codex.logging.ingest.sources import Facts, Location, Source, survey
 from codex.logging.store.rows import Rows
-from codex.logging.store.segments import BLOCK_BYTES, Chain, compress, link
+from codex.logging.store.segments import Chain, compress, link
 from codex.logging.store.sqlite import Store, Watermark
 
 _MOST_STREAMS = 50_000
@@ -347,9 +347,7 @@ class Engine:
         known = self._chains.get(generation.id)
         if known is not None and generation.id and known.offset == offset:
             return known.copy()
-        start = offset - offset % BLOCK_BYTES
-        rest = self.store.recorded(generation.id, start, offset) if offset > start else b""
-        return Chain(offset, generation.block, rest)
+        return self.store.chain(generation)
 
     def _is_quiet_tail(self, life: Life, facts: Facts) -> bool:
         return facts.size > life.cursor.offset and self._looks.is_quiet(facts)

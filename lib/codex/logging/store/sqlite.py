@@ -191,6 +191,13 @@ class Store:
         with translated(self.path):
             return Record(self.connection, generation).read(start, end - start)
 
+    def chain(self, generation: Generation) -> segments.Chain:
+        """The generation's chain at its watermark. Raises DatabaseError where the record has a hole."""
+        offset = generation.cursor.offset
+        start = offset - offset % segments.BLOCK_BYTES
+        rest = self.recorded(generation.id, start, offset) if offset > start else b""
+        return segments.Chain(offset, generation.block, rest)
+
     def _stream(self, row: tuple[object, ...] | None) -> Stream | None:
         if row is None:
             return None

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from codex.logging.ingest.reader import Limits
-from tests.importer import Importer
+from tests.importer import Importer, Recorded
 
 SMALL = Limits(batch=4096, line=64 << 20)
 
@@ -20,6 +20,14 @@ def importer(log_dir: Path, database: Path) -> Iterator[Importer]:
     """An importer that commits each 4 KiB."""
     with closing(Importer(log_dir, database, limits=SMALL)) as opened:
         yield opened
+
+
+@pytest.fixture
+def recorded(database: Path) -> Iterator[Recorded]:
+    """The database as readers see it; at the end it has to verify."""
+    found = Recorded(database)
+    yield found
+    assert found.findings() == []
 
 
 def lines(first: int, last: int, size: int = 100) -> bytes:

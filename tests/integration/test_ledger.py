@@ -24,14 +24,6 @@ from tests.importer import Importer, Recorded
 
 
 @pytest.fixture
-def recorded(database: Path) -> Iterator[Recorded]:
-    """The database as readers see it; at the end it has to verify."""
-    found = Recorded(database)
-    yield found
-    assert found.findings() == []
-
-
-@pytest.fixture
 def start(log_dir: Path, database: Path) -> Iterator[Callable[[], Importer]]:
     """Starts an importer, and stops the one before."""
     running: list[Importer] = []

@@ -34,14 +34,6 @@ def start(log_dir: Path, database: Path) -> Iterator[Callable[[], Importer]]:
 
 
 @pytest.fixture
-def recorded(database: Path) -> Iterator[Recorded]:
-    """The database as readers see it; at the end it has to verify."""
-    found = Recorded(database)
-    yield found
-    assert found.findings() == []
-
-
-@pytest.fixture
 def log(log_dir: Path) -> Path:
     """The live file of session `s`, of three batches."""
     path = log_dir / "s.ndjson"

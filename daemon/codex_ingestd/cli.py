@@ -17,16 +17,16 @@ import click
 from codex.logging import terminal
 from codex.logging.config import refuse_test_mode
 from codex_ingestd import audit, log
-from codex_ingestd.config_command import config, setting_options, validate
-from codex_ingestd.doctor_command import doctor
+from codex_ingestd.doctor.command import doctor
 from codex_ingestd.finalize_command import finalize
-from codex_ingestd.health import Facts
-from codex_ingestd.hooks import chosen
-from codex_ingestd.install import install, uninstall
-from codex_ingestd.keys import KEYS
+from codex_ingestd.health.judge import Facts
+from codex_ingestd.health.status import SHOWN_FINDINGS, Status, read_status
+from codex_ingestd.hooks.hook import chosen
+from codex_ingestd.install.command import install, uninstall
 from codex_ingestd.service import Plan, Service
-from codex_ingestd.settings import Settings, load, needs_restart
-from codex_ingestd.status import SHOWN_FINDINGS, Status, read_status
+from codex_ingestd.settings.command import config, setting_options, validate
+from codex_ingestd.settings.keys import KEYS
+from codex_ingestd.settings.values import Settings, load, needs_restart
 
 _SHOWN = 40
 
@@ -110,7 +110,7 @@ def _exposed(service: Service, settings: Settings) -> AbstractContextManager[obj
     """Its metrics and health, where they are wanted. Raises ConfigError where the address can't be had."""
     if settings.metrics is None:
         return nullcontext()
-    from codex_ingestd.endpoint import expose
+    from codex_ingestd.health.endpoint import expose
 
     return expose(settings.metrics, service, settings.db)
 

@@ -9,7 +9,7 @@ import apsw
 
 from codex.logging.store.checkpoint import WAL_BYTES, Checkpointer, identity
 from codex.logging.store.sqlite import Store
-from codex_ingestd.health import Facts
+from codex_ingestd.health.judge import Facts
 from codex_ingestd.instance import Instance
 
 BUSY_MILLISECONDS = 1000  # signals are served, and other work is done, between two tries

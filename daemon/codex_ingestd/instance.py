@@ -15,7 +15,7 @@ import msgspec
 import portalocker
 
 from codex.logging.errors import DaemonRunningError, DatabaseError
-from codex_ingestd.health import Facts
+from codex_ingestd.health.judge import Facts
 
 _EXCLUSIVE = portalocker.LockFlags.EXCLUSIVE | portalocker.LockFlags.NON_BLOCKING
 _SHARED = portalocker.LockFlags.SHARED | portalocker.LockFlags.NON_BLOCKING

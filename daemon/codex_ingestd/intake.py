@@ -12,8 +12,8 @@ from codex.logging.ingest.engine import Engine, Progress
 from codex.logging.ingest.reader import Limits
 from codex.logging.ingest.sources import Location
 from codex.logging.store.sqlite import Store
-from codex_ingestd.health import Stall
-from codex_ingestd.scheduler import Scheduler
+from codex_ingestd.health.judge import Stall
+from codex_ingestd.watch.scheduler import Scheduler
 
 _RETRY_BUSY = (0.05, 1.0)
 _RETRY_FAILED = (1.0, 60.0)

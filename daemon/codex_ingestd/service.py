@@ -16,16 +16,16 @@ from codex.logging.errors import CodexLoggingError
 from codex.logging.ingest.sources import Location, locate
 from codex.logging.store.sqlite import Store
 from codex_ingestd.database import Database
-from codex_ingestd.health import Facts, judge
-from codex_ingestd.hook_runner import HookRunners
-from codex_ingestd.hooks import Hook
+from codex_ingestd.health.judge import Facts, judge
+from codex_ingestd.health.meter import Meter
+from codex_ingestd.health.notify import Notifier
+from codex_ingestd.hooks.hook import Hook
+from codex_ingestd.hooks.runner import HookRunners
 from codex_ingestd.housekeeping import VERIFY_BYTES_PER_MINUTE, Housekeeping
 from codex_ingestd.intake import Failure, Intake
-from codex_ingestd.marks import EVERYTHING, Marks
-from codex_ingestd.meter import Meter
-from codex_ingestd.notify import Notifier
-from codex_ingestd.reconcile import Reconciler
-from codex_ingestd.watcher import Watcher
+from codex_ingestd.watch.marks import EVERYTHING, Marks
+from codex_ingestd.watch.reconcile import Reconciler
+from codex_ingestd.watch.watcher import Watcher
 
 DRAIN_SECONDS = 10.0
 

@@ -17,9 +17,9 @@ from typing import Any
 import pytest
 
 from codex.logging.store.sqlite import Store
-from codex_ingestd import doctor, filesystem
-from codex_ingestd.doctor import Finding
-from codex_ingestd.settings import load
+from codex_ingestd.doctor import checks, filesystem
+from codex_ingestd.doctor.checks import Finding
+from codex_ingestd.settings.values import load
 from tests.commands import UNPRIVILEGED, shell
 from tests.daemon import Daemon, wait_for
 from tests.faults.test_limits import limited
@@ -198,21 +198,21 @@ def test_a_disk_that_is_nearly_full_is_told(
 
 def test_a_sqlite_that_damages_is_told() -> None:
     """Older than 3.51.3."""
-    assert "apsw" in told(doctor.sqlite("3.51.2"), "sqlite", "problem")
-    assert told(doctor.sqlite("3.100.0"), "sqlite", "fine")
+    assert "apsw" in told(checks.sqlite("3.51.2"), "sqlite", "problem")
+    assert told(checks.sqlite("3.100.0"), "sqlite", "fine")
 
 
 def test_a_database_that_cant_serve_is_told(database: Path) -> None:
     """Of a newer program, an older one, another one; no database at all."""
     with closing(Store(str(database))) as store:
         store.connection.pragma("user_version", 1)
-        assert "the next start brings it to" in told(doctor.database(str(database)), "database", "note")
+        assert "the next start brings it to" in told(checks.database(str(database)), "database", "note")
         store.connection.pragma("user_version", 99)
-        assert "Upgrade codex-ingestd" in told(doctor.database(str(database)), "database", "problem")
+        assert "Upgrade codex-ingestd" in told(checks.database(str(database)), "database", "problem")
         store.connection.pragma("application_id", 1)
-        assert "isn't this program's" in told(doctor.database(str(database)), "database", "note")
+        assert "isn't this program's" in told(checks.database(str(database)), "database", "note")
     database.write_text("no database" * 1000)
-    assert "no SQLite database" in told(doctor.database(str(database)), "database", "problem")
+    assert "no SQLite database" in told(checks.database(str(database)), "database", "problem")
 
 
 def test_git_and_lfs_are_looked_for(tmp_path: Path, database: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -220,17 +220,17 @@ def test_git_and_lfs_are_looked_for(tmp_path: Path, database: Path, monkeypatch:
     real = shutil.which("git")
     assert real is not None
     settings = load({"db": str(database)}).settings
-    assert "in no git repository" in told(doctor.git(settings), "git", "note")
+    assert "in no git repository" in told(checks.git(settings), "git", "note")
     subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
     if shutil.which("git-lfs") is not None:
-        assert told(doctor.git(settings), "git", "fine")
+        assert told(checks.git(settings), "git", "fine")
     (tmp_path / "bin").mkdir()
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
-    assert "git isn't on the PATH" in told(doctor.git(settings), "git", "note")
+    assert "git isn't on the PATH" in told(checks.git(settings), "git", "note")
     finalizing = settings._replace(finalize=True)
-    assert "Install git." in told(doctor.git(finalizing), "git", "warning")
+    assert "Install git." in told(checks.git(finalizing), "git", "warning")
     (tmp_path / "bin" / "git").symlink_to(real)
-    assert "Install git-lfs" in told(doctor.git(finalizing), "git", "warning")
+    assert "Install git-lfs" in told(checks.git(finalizing), "git", "warning")
 
 
 def test_tables_of_mounts_are_read() -> None:

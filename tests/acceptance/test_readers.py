@@ -474,7 +474,7 @@ def test_closed_pipe_is_no_error(folder: Path) -> None:
     (folder / ".codex" / "sessions" / "big.ndjson").write_text(lines("big", [big]))
     for command in ("raw big 1", "--session-id big", "--session-id big --format json"):
         with subprocess.Popen(
-            [sys.executable, "-m", "codex.logging.query_logs", *command.split()],
+            [sys.executable, "-m", "codex.logs.cli", *command.split()],
             cwd=folder,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -11,7 +11,7 @@ from typing import Literal
 
 import pytest
 
-from codex_ingestd.install_units import Job, launchd_plist, systemd_unit
+from codex_ingestd.install.units import Job, launchd_plist, systemd_unit
 from tests.commands import ROOT, shell, succeed
 
 needs_systemd = pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="no systemd here")

@@ -17,13 +17,14 @@ from codex.logging.ingest.sources import Source
 from codex.logging.store import checkpoint, connection, merge
 from codex.logging.store.checkpoint import Checkpointer
 from codex.logging.store.sqlite import Store
-from codex_ingestd import cli, housekeeping, reconcile
+from codex_ingestd import cli, housekeeping
 from codex_ingestd.database import Database
 from codex_ingestd.housekeeping import Tidying
 from codex_ingestd.instance import Instance
 from codex_ingestd.intake import Intake
-from codex_ingestd.reconcile import Reconciler
-from codex_ingestd.watcher import Watcher
+from codex_ingestd.watch import reconcile
+from codex_ingestd.watch.reconcile import Reconciler
+from codex_ingestd.watch.watcher import Watcher
 
 # The calls before or behind which a daemon may die.
 POINTS: dict[str, tuple[Any, str]] = {

@@ -27,7 +27,7 @@ import click
 
 from codex.logging import terminal
 from codex.logging.store.connection import open_reader, scalar
-from codex_ingestd.status import read_status
+from codex_ingestd.health.status import read_status
 from tests.bench.figures import Plot, Report, draw, save
 from tests.bench.peers import PeerError
 from tests.daemon import Daemon, wait_for

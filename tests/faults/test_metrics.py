@@ -20,14 +20,14 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from codex.logging.ingest.sources import Location
 from codex.logging.store.sqlite import Store
-from codex_ingestd.endpoint import expose
+from codex_ingestd.health.endpoint import expose
+from codex_ingestd.health.meter import Meter
+from codex_ingestd.health.metrics import registry, resident_bytes
 from codex_ingestd.housekeeping import Housekeeping
 from codex_ingestd.intake import Intake
-from codex_ingestd.lag import Behind, Lag, Lags
-from codex_ingestd.meter import Meter
-from codex_ingestd.metrics import registry, resident_bytes
 from codex_ingestd.service import Plan, Service
-from codex_ingestd.settings import Address
+from codex_ingestd.settings.values import Address
+from codex_ingestd.watch.lag import Behind, Lag, Lags
 from tests.commands import ROOT
 from tests.daemon import Daemon, wait_for
 from tests.faults.conftest import Hold, Sessions
@@ -45,7 +45,7 @@ class Exposed:
 
     def start(self, *arguments: str, under: list[str] | None = None) -> None:
         self.daemon.start("--metrics", ":0", *arguments, under=under or [])
-        [told] = self.daemon.told("metrics", logger="codex_ingestd.endpoint")
+        [told] = self.daemon.told("metrics", logger="codex_ingestd.health.endpoint")
         self.url = f"http://{told['address']}"
 
     def text(self, accept: str = "text/plain") -> str:

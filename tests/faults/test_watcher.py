@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from codex_ingestd.marks import EVERYTHING, Marks
-from codex_ingestd.watcher import POLLING_SECONDS, PULSE_NAME, Watcher
+from codex_ingestd.watch.marks import EVERYTHING, Marks
+from codex_ingestd.watch.watcher import POLLING_SECONDS, PULSE_NAME, Watcher
 from tests.daemon import wait_for
 
 pytestmark = pytest.mark.scenario(9)

@@ -13,9 +13,9 @@ import apsw
 import pytest
 
 from codex.logging.store.connection import open_reader
-from codex_ingestd import hook_runner
-from codex_ingestd.hook_runner import HookRunners
-from codex_ingestd.hooks import Command, Details, HookError
+from codex_ingestd.hooks import runner
+from codex_ingestd.hooks.hook import Command, Details, HookError
+from codex_ingestd.hooks.runner import HookRunners
 from tests.commands import shell, succeed
 from tests.daemon import Daemon, wait_for
 from tests.importer import Importer
@@ -286,9 +286,9 @@ def importer(log_dir: Path, database: Path) -> Iterator[Importer]:
 @pytest.fixture
 def hasty(environment: pytest.MonkeyPatch) -> None:
     """Hooks are looked for, and tried again, without the usual waits; three tries are all."""
-    environment.setattr(hook_runner, "LOOK_SECONDS", 0.01)
-    environment.setattr(hook_runner, "_RETRY", (0.01, 0.02))
-    environment.setattr(hook_runner, "TRIES", 3)
+    environment.setattr(runner, "LOOK_SECONDS", 0.01)
+    environment.setattr(runner, "_RETRY", (0.01, 0.02))
+    environment.setattr(runner, "TRIES", 3)
 
 
 @pytest.mark.usefixtures("hasty")

@@ -12,7 +12,7 @@ import zstandard
 
 from codex.logging.ingest import packed
 from codex.logging.ingest.sources import Location
-from codex_ingestd.status import read_status
+from codex_ingestd.health.status import read_status
 from tests.importer import Importer, Recorded
 from tests.integration.conftest import SMALL, lines
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from codex_ingestd.health import SILENT_SECONDS, STALL_SECONDS, Facts, Stall, judge
+from codex_ingestd.health.judge import SILENT_SECONDS, STALL_SECONDS, Facts, Stall, judge
 
 WELL = Facts(42, 100.0, "watching")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from codex_ingestd.scheduler import Scheduler
+from codex_ingestd.watch.scheduler import Scheduler
 
 
 def test_due_longest_goes_first() -> None:

@@ -17,10 +17,10 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import make_wsgi_app
 
 from codex.logging.errors import ConfigError
-from codex_ingestd.health import Health, judge, judge_life
-from codex_ingestd.meter import Meter
-from codex_ingestd.metrics import registry
-from codex_ingestd.settings import Address
+from codex_ingestd.health.judge import Health, judge, judge_life
+from codex_ingestd.health.meter import Meter
+from codex_ingestd.health.metrics import registry
+from codex_ingestd.settings.values import Address
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment

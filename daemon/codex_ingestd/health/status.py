@@ -13,7 +13,7 @@ from codex.logging.events import iso_time
 from codex.logging.ingest.sources import Facts as FileFacts
 from codex.logging.ingest.sources import scan
 from codex.logging.store.connection import has_relation, open_reader, translated
-from codex_ingestd.health import Facts, Health, judge
+from codex_ingestd.health.judge import Facts, Health, judge
 from codex_ingestd.instance import told
 
 SHOWN_FINDINGS = 5

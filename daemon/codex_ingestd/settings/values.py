@@ -18,8 +18,8 @@ from codex.logging import config, config_file
 from codex.logging.config_file import Entry
 from codex.logging.errors import ConfigError
 from codex.logging.ingest.formats import named
-from codex_ingestd.hooks import BUILT_IN, chosen
-from codex_ingestd.keys import KEYS, OFF, Key
+from codex_ingestd.hooks.hook import BUILT_IN, chosen
+from codex_ingestd.settings.keys import KEYS, OFF, Key
 
 DEFAULT = "default"
 _LAST_PORT = 65535

@@ -32,8 +32,8 @@ from watchdog.observers import Observer
 from watchdog.observers.api import BaseObserver
 
 from codex.logging.store.checkpoint import identity
-from codex_ingestd.health import Stall
-from codex_ingestd.marks import EVERYTHING, Marks
+from codex_ingestd.health.judge import Stall
+from codex_ingestd.watch.marks import EVERYTHING, Marks
 
 try:
     from watchdog.observers.inotify_move_event_grouper import InotifyMoveEventGrouper

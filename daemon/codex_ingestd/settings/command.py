@@ -12,8 +12,8 @@ import click
 from codex.logging import config as library
 from codex.logging import config_file
 from codex.logging.terminal import json_option
-from codex_ingestd.keys import KEYS, OFF, Key
-from codex_ingestd.settings import Loaded, examine
+from codex_ingestd.settings.keys import KEYS, OFF, Key
+from codex_ingestd.settings.values import Loaded, examine
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 

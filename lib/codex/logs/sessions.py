@@ -16,8 +16,8 @@ from codex.logging.events import iso_time
 from codex.logging.listing import print_json, time_option
 from codex.logging.reading import reading
 from codex.logging.store.connection import has_relation, translated
-from codex.logging.tables import print_table
 from codex.logging.terminal import db_option, json_option
+from codex.logs.tables import print_table
 
 _LATEST = """
 SELECT l.session_id FROM session_lives AS l

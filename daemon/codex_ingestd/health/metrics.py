@@ -32,10 +32,10 @@ from prometheus_client.process_collector import ProcessCollector
 from codex.logging.errors import CodexLoggingError
 from codex.logging.ingest.sources import Location
 from codex.logging.store.connection import open_reader, translated
-from codex_ingestd.health import Facts, judge
-from codex_ingestd.hooks import BUILT_IN
-from codex_ingestd.lag import Lags, behind
-from codex_ingestd.meter import BUCKETS, Meter
+from codex_ingestd.health.judge import Facts, judge
+from codex_ingestd.health.meter import BUCKETS, Meter
+from codex_ingestd.hooks.hook import BUILT_IN
+from codex_ingestd.watch.lag import Lags, behind
 
 if TYPE_CHECKING:
     from codex_ingestd.service import Service

@@ -18,8 +18,8 @@ from codex.logging.errors import ConfigError
 from codex.logging.listing import print_json, time_option
 from codex.logging.reading import reading
 from codex.logging.store.connection import has_relation, translated
-from codex.logging.tables import print_table
 from codex.logging.terminal import db_option, json_option
+from codex.logs.tables import print_table
 
 _KEYS = {
     "day": "strftime('%Y-%m-%d', u.ts, 'unixepoch', 'localtime')",
@@ -98,7 +98,7 @@ def read_prices(path: str | None = None) -> Prices:
             with open(absolute(chosen), "rb") as file:
                 found = tomllib.load(file)
         else:
-            text = (resources.files("codex.logging") / "prices.toml").read_text(encoding="utf-8")
+            text = (resources.files("codex.logs") / "prices.toml").read_text(encoding="utf-8")
             found = tomllib.loads(text)
         models = {
             model: Price(*(float(price[kind]) for kind in Price._fields)) for model, price in found["models"].items()

@@ -20,8 +20,8 @@ import apsw
 from codex.logging.errors import CodexLoggingError
 from codex.logging.store.checkpoint import NO_THREAD_HINT
 from codex.logging.store.connection import BUSY_MILLISECONDS, immediate, translated
-from codex_ingestd.health import Stall
-from codex_ingestd.hooks import Details, Hook
+from codex_ingestd.health.judge import Stall
+from codex_ingestd.hooks.hook import Details, Hook
 
 LOOK_SECONDS = 0.5
 STOP_SECONDS = 10.0

@@ -20,12 +20,12 @@ from codex.logging import config_file
 from codex.logging.config import absolute, refuse_test_mode
 from codex.logging.errors import ConfigError
 from codex.logging.terminal import json_option
-from codex_ingestd.config_command import setting_options
-from codex_ingestd.hooks import BUILT_IN
-from codex_ingestd.install_managers import InstallError, Launchd, Manager, Systemd, owner
-from codex_ingestd.install_units import MARK, Job
-from codex_ingestd.keys import KEYS, OFF
-from codex_ingestd.settings import DEFAULT, Loaded, Root, load
+from codex_ingestd.hooks.hook import BUILT_IN
+from codex_ingestd.install.managers import InstallError, Launchd, Manager, Systemd, owner
+from codex_ingestd.install.units import MARK, Job
+from codex_ingestd.settings.command import setting_options
+from codex_ingestd.settings.keys import KEYS, OFF
+from codex_ingestd.settings.values import DEFAULT, Loaded, Root, load
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 

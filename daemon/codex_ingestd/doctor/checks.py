@@ -18,11 +18,11 @@ from codex.logging.errors import CodexLoggingError
 from codex.logging.events import iso_time
 from codex.logging.ingest.sources import scan
 from codex.logging.store.connection import APPLICATION_ID, migrations, open_reader, scalar, translated
-from codex_ingestd import filesystem
-from codex_ingestd.health import Facts, judge
-from codex_ingestd.hooks import CopyAndStage
-from codex_ingestd.settings import Problem, Settings
-from codex_ingestd.watcher import hindrance
+from codex_ingestd.doctor import filesystem
+from codex_ingestd.health.judge import Facts, judge
+from codex_ingestd.hooks.hook import CopyAndStage
+from codex_ingestd.settings.values import Problem, Settings
+from codex_ingestd.watch.watcher import hindrance
 
 SAFE_SQLITE = (3, 51, 3)  # older ones can damage a database that two connections write to in write-ahead mode
 FREE_BYTES = 64 << 20  # as much as the longest line

@@ -8,7 +8,7 @@ import click
 
 from codex.logging import config
 from codex_ingestd import log
-from codex_ingestd.hooks import COMMAND_SECONDS
+from codex_ingestd.hooks.hook import COMMAND_SECONDS
 from codex_ingestd.housekeeping import VERIFY_BYTES_PER_MINUTE
 
 OFF = "off"

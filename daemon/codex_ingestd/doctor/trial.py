@@ -15,10 +15,10 @@ from codex.logging.errors import CodexLoggingError
 from codex.logging.events import iso_time
 from codex.logging.store.connection import open_reader, scalar, translated
 from codex.logging.writer import append_ndjson
-from codex_ingestd.doctor import Finding
-from codex_ingestd.filesystem import SCRATCH
-from codex_ingestd.health import Facts
-from codex_ingestd.settings import Settings
+from codex_ingestd.doctor.checks import Finding
+from codex_ingestd.doctor.filesystem import SCRATCH
+from codex_ingestd.health.judge import Facts
+from codex_ingestd.settings.values import Settings
 
 SESSION = "codex-doctor"
 SECONDS = 10.0

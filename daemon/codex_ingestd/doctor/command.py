@@ -13,12 +13,12 @@ import click
 from codex.logging import config, config_file
 from codex.logging.config import test_mode
 from codex.logging.terminal import json_option
-from codex_ingestd import trial
-from codex_ingestd.config_command import setting_options
-from codex_ingestd.doctor import Finding, configuration, look
+from codex_ingestd.doctor import trial
+from codex_ingestd.doctor.checks import Finding, configuration, look
 from codex_ingestd.instance import told
-from codex_ingestd.keys import KEYS
-from codex_ingestd.settings import examine
+from codex_ingestd.settings.command import setting_options
+from codex_ingestd.settings.keys import KEYS
+from codex_ingestd.settings.values import examine
 
 _COLOURS = {"fine": "green", "note": None, "warning": "yellow", "problem": "red"}
 

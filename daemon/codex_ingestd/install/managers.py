@@ -11,7 +11,7 @@ from typing import Protocol
 
 from codex.logging.config import expanded
 from codex.logging.errors import CodexLoggingError
-from codex_ingestd.install_units import Job, launchd_plist, systemd_unit
+from codex_ingestd.install.units import Job, launchd_plist, systemd_unit
 
 
 class InstallError(CodexLoggingError):

@@ -1,0 +1,1 @@
+"""Reading: `codex-logs`, one module a command."""

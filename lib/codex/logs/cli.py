@@ -1,0 +1,62 @@
+"""`codex-logs`: its commands, each imported when it is the one that is called."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+import click
+
+from codex.logging import query_logs, terminal
+
+# Command: its module, and what `--help` says of it, since help must not import them all.
+_COMMANDS = {
+    "errors": ("errors", "What went wrong, to learn from."),
+    "pack": ("pack", "A session as a zip that can be checked anywhere."),
+    "raw": ("raw", "One line's exact bytes."),
+    "sessions": ("sessions", "The agents' sessions, that with the latest event first."),
+    "shell-helper": ("shell_helper", "The path of the shell helper, for sourcing."),
+    "usage": ("usage", "The tokens that model calls took, and their cost."),
+}
+
+
+class _Lazy(click.Group):
+    def list_commands(self, context: click.Context) -> list[str]:
+        return sorted(_COMMANDS)
+
+    def get_command(self, context: click.Context, name: str) -> click.Command | None:
+        found = _COMMANDS.get(name)
+        if found is None:
+            return None
+        command: click.Command = import_module(f"codex.logs.{found[0]}").command
+        return command
+
+    def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, _COMMANDS[name][1]) for name in self.list_commands(context)])
+
+
+def _root(context: click.Context, **values: object) -> object:
+    if context.invoked_subcommand is not None:
+        context.default_map = {context.invoked_subcommand: {"db": values["db"]}}
+        return 0
+    return context.invoke(query_logs.command, **values)
+
+
+command = _Lazy(
+    "codex-logs",
+    invoke_without_command=True,
+    params=[*query_logs.command.params],
+    callback=click.pass_context(_root),
+    context_settings=query_logs.command.context_settings,
+    help=query_logs.command.help,
+    epilog=query_logs.command.epilog,
+)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command's process: its exit code."""
+    return terminal.run(command, arguments)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -15,6 +15,7 @@ _COMMANDS = {
     "raw": ("raw", "One line's exact bytes."),
     "sessions": ("sessions", "The agents' sessions, that with the latest event first."),
     "shell-helper": ("shell_helper", "The path of the shell helper, for sourcing."),
+    "sql": ("sql", "Any question in SQL; nothing but reading is possible."),
     "usage": ("usage", "The tokens that model calls took, and their cost."),
 }
 

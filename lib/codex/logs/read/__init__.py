@@ -1,0 +1,1 @@
+"""What the commands ask the database: every query stands here, behind functions that give records."""

@@ -3,24 +3,43 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
+import time
 from collections.abc import Iterable
+from datetime import datetime, timedelta
 
 import click
 
 from codex.logging.errors import ConfigError
 from codex.logging.events import instant
 
+_AGO = re.compile(r"(\d{1,9}) ?(s|m|min|h|d|w)(?: ago)?")
+_SECONDS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86_400, "w": 604_800}
+_DAYS = {"today": 0, "yesterday": 1}
+
 
 def time_option(context: click.Context, option: click.Parameter, text: str | None) -> float | None:
     """A time from the command line, as epoch seconds. Raises ConfigError for what is no time."""
-    moment = None if text is None else instant(text)
+    moment = None if text is None else parse_moment(text)
     if text is not None and moment is None:
         raise ConfigError(
             f"{option.opts[0]}: {text!r} is no time",
-            hint="Give ISO 8601 (2026-01-31, 2026-01-31T09:00:00-05:00) or epoch seconds.",
+            hint="Give ISO 8601 (2026-01-31, 2026-01-31T09:00:00-05:00), epoch seconds, or 30m, 24h, 7d, 2w, today,"
+            " yesterday.",
         )
     return moment
+
+
+def parse_moment(text: str) -> float | None:
+    """Epoch seconds of a time as `instant` takes it, or before now: `30m`, `7d ago`, `today` (where the clock is)."""
+    word = text.strip().lower()
+    if ago := _AGO.fullmatch(word):
+        return time.time() - int(ago[1]) * _SECONDS[ago[2]]
+    if word in _DAYS:
+        midnight = datetime.now().astimezone().replace(hour=0, minute=0, second=0, microsecond=0, tzinfo=None)
+        return (midnight - timedelta(days=_DAYS[word])).timestamp()
+    return time.time() if word == "now" else instant(text)
 
 
 def print_lines(lines: Iterable[str]) -> None:

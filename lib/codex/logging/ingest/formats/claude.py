@@ -175,10 +175,12 @@ def _user(line: _Line, message: _Message) -> list[Fields]:
     turn = spoken and heard[0][0] == "user" and any(block.type == "text" for block in content)
     place = _place(line.cwd, line.gitBranch, turn, any(block.is_error for block in content), "working")
     ts, meta, parent = parse_time(line.timestamp), _meta(line), line.parentUuid
+    failed = [bool(block.is_error) for block in content[:MOST_PARTS]]
     made = [
-        Fields(ts, role, kind, said, meta, None, None, call, parent, None, None if number else place)
-        for number, (role, kind, said, call) in enumerate(heard)
+        Fields(ts, role, kind, said, _failed(meta) if bad else meta, None, None, call, parent, None, None)
+        for (role, kind, said, call), bad in zip(heard, failed, strict=True)
     ]
+    made[0] = made[0]._replace(note=place)
     return made + _rest(line, content)
 
 
@@ -234,6 +236,11 @@ def _fields(line: _Line, role: str, kind: str, message: str, note: Note | None =
 def _meta(line: _Line) -> str | None:
     """The line's own id, which its answers name as their parent."""
     return f'{{"uuid":"{line.uuid}"}}' if line.uuid is not None and _PLAIN.fullmatch(line.uuid) else None
+
+
+def _failed(meta: str | None) -> str:
+    """The meta of a tool's result that tells of an error."""
+    return f'{(meta or "{}")[:-1]}{"," if meta else ""}"is_error":true}}'
 
 
 @lru_cache(1024)

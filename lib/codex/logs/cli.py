@@ -16,6 +16,7 @@ _COMMANDS = {
     "sessions": ("sessions", "The agents' sessions, that with the latest event first."),
     "shell-helper": ("shell_helper", "The path of the shell helper, for sourcing."),
     "sql": ("sql", "Any question in SQL; nothing but reading is possible."),
+    "stats": ("stats", "What happened, counted: by day, tool, model, project …"),
     "usage": ("usage", "The tokens that model calls took, and their cost."),
 }
 

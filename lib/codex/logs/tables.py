@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
@@ -33,3 +34,11 @@ def _cell(value: object) -> str:
     if isinstance(value, int):
         return f"{value:,}"
     return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in str(value))
+
+
+def local_time(seconds: float | None) -> str | None:
+    """The time as this machine's clock shows it, with its offset: `2026-01-31 09:00:00+0100`."""
+    try:
+        return None if seconds is None else datetime.fromtimestamp(seconds).astimezone().strftime("%Y-%m-%d %H:%M:%S%z")
+    except (ValueError, OverflowError, OSError):
+        return f"{seconds}s"

@@ -1,0 +1,119 @@
+"""What happened, counted: by day, hour, tool, model, project, agent, role, kind or session."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import apsw
+
+from codex.logging.store.connection import has_relation
+
+_KEYS = {
+    "day": "strftime('%Y-%m-%d', e.ts, 'unixepoch', 'localtime')",
+    "hour": "strftime('%H', e.ts, 'unixepoch', 'localtime')",
+    "tool": "e.tool",
+    "model": "e.model",
+    "project": "m.cwd",
+    "agent": "s.format",
+    "role": "e.role",
+    "kind": "e.kind",
+    "session": "s.session_id",
+}
+BY = tuple(_KEYS)
+# What a format leaves in the meta of an event that tells of an error: a tool's result, a command's end, a notice.
+_ERROR = """CASE e.kind
+         WHEN 'tool_result' THEN instr(e.meta, '"is_error":true') > 0
+         WHEN 'session_end' THEN instr(e.meta, '"error":') > 0
+         WHEN 'other' THEN CASE
+           WHEN instr(e.meta, '"payload":"exec_command_end"') > 0
+             THEN e.meta GLOB '*"exit_code":[1-9-]*'
+           WHEN instr(e.meta, '"payload":"patch_apply_end"') > 0 THEN instr(e.meta, '"success":false') > 0
+           ELSE instr(e.meta, '"payload":"error"') + instr(e.meta, '"payload":"stream_error"')
+             + instr(e.meta, '"subtype":"api_error"') > 0 END
+         ELSE 0 END"""
+# A turn begins with what a person says: Codex tells of it in a line of its own.
+_TURN = """CASE s.format WHEN 'codex' THEN e.kind = 'other' AND instr(e.meta, '"payload":"user_message"') > 0
+         ELSE e.role = 'user' AND e.kind = 'message' AND s.parent_session_id IS NULL
+           AND e.message NOT GLOB '<local-command-*' AND e.message NOT GLOB '<command-name>*' END"""
+_CHOSEN = """
+FROM streams AS s
+JOIN generations AS g ON g.stream = s.id AND g.superseded_by IS NULL
+JOIN events AS e ON e.id BETWEEN g.id << 40 AND (g.id << 40) + 0xffffffffff
+LEFT JOIN summaries AS m ON m.generation = g.id
+WHERE e.inherited IS NOT 1
+  AND (:after IS NULL OR e.ts >= :after) AND (:before IS NULL OR e.ts <= :before)
+  AND (:agent IS NULL OR s.format = :agent) AND (:session IS NULL OR s.session_id = :session)
+  AND (:project IS NULL OR m.cwd = :project OR m.cwd LIKE '%/' || :project)"""
+_QUERIES = {
+    name: f"""
+SELECT {key}, count(DISTINCT s.id), count(*), total({_TURN}), count(*) FILTER (WHERE e.kind = 'tool_call'),
+       total({_ERROR}), min(e.ts), max(e.ts)
+{_CHOSEN}
+GROUP BY 1 ORDER BY 1"""
+    for name, key in _KEYS.items()
+}
+# A result names its call, not its tool. What is looked up is made a table of its own first.
+_BY_TOOL = f"""
+WITH calls AS MATERIALIZED (
+    SELECT e.generation, e.call_id, e.tool, s.id AS stream, e.ts {_CHOSEN} AND e.tool IS NOT NULL
+), failed AS MATERIALIZED (
+    SELECT e.generation, e.call_id {_CHOSEN} AND e.kind = 'tool_result' AND {_ERROR}
+), failures AS (
+    SELECT c.tool, count(*) AS errors
+    FROM failed AS f JOIN calls AS c ON c.call_id = f.call_id AND c.generation = f.generation GROUP BY 1
+)
+SELECT c.tool, count(DISTINCT c.stream), count(*), 0, count(*), coalesce(max(f.errors), 0), min(c.ts), max(c.ts)
+FROM calls AS c LEFT JOIN failures AS f ON f.tool = c.tool GROUP BY 1 ORDER BY 1"""  # noqa: S608
+_QUERIES["tool"] = _BY_TOOL
+_SESSIONS = """
+SELECT count(DISTINCT session_id) FROM session_lives
+WHERE (:after IS NULL OR last_event >= :after) AND (:before IS NULL OR started <= :before)
+  AND (:agent IS NULL OR agent = :agent) AND (:session IS NULL OR session_id = :session)
+  AND (:project IS NULL OR cwd = :project OR cwd LIKE '%/' || :project)"""
+
+
+class Counts(NamedTuple):
+    """What happened on one day, with one tool …, as `key` says. Times are epoch seconds."""
+
+    key: str | None
+    sessions: int
+    events: int
+    turns: int
+    tool_calls: int
+    errors: int
+    first: float | None
+    last: float | None
+
+
+class Selection(NamedTuple):
+    """Which events count. Times are epoch seconds; a project is its folder, or the end of its path."""
+
+    after: float | None = None
+    before: float | None = None
+    agent: str | None = None
+    project: str | None = None
+    session: str | None = None
+
+
+def read_counts(connection: apsw.Connection, by: str, selection: Selection) -> list[Counts]:
+    """The counts by one of `BY`, in that order; days and hours are those of this machine's time zone.
+
+    History that a session copied from another one doesn't count.
+    """
+    if not has_relation(connection, "summaries"):
+        return []
+    rows = connection.execute(_QUERIES[by], selection._asdict())
+    return [_counts(row) for row in rows if by != "model" or row[0] is not None]
+
+
+def count_sessions(connection: apsw.Connection, selection: Selection) -> int:
+    """How many sessions were at work in that time."""
+    if not has_relation(connection, "session_lives"):
+        return 0
+    row = connection.execute(_SESSIONS, selection._asdict()).fetchone()
+    return 0 if row is None else int(row[0])
+
+
+def _counts(row: tuple[Any, ...]) -> Counts:
+    key, sessions, events, turns, calls, errors, first, last = row
+    return Counts(None if key is None else str(key), sessions, events, int(turns), calls, int(errors), first, last)

@@ -21,6 +21,7 @@ from codex.logging.import_ndjson import LOCK_SECONDS, import_streams, stream_loc
 from codex.logging.ingest.engine import Engine
 from codex.logging.ingest.sources import Location
 from codex.logging.store.connection import open_reader, translated
+from codex.logging.store.disk import sync
 from codex.logging.store.sqlite import Store
 from codex.logging.writer import warn
 
@@ -133,9 +134,9 @@ def snapshot(database: str, target: str) -> None:
             try:
                 _copy(database, part)
                 _check(part, database)
-                _sync(part)
+                sync(part)
                 os.replace(part, target)
-                _sync(os.path.dirname(target))
+                sync(os.path.dirname(target))
             finally:
                 _remove(part)
 
@@ -206,11 +207,3 @@ def _remove(part: str) -> None:
     for path in (part, f"{part}-journal", f"{part}-wal", f"{part}-shm"):
         with suppress(FileNotFoundError):
             os.unlink(path)
-
-
-def _sync(path: str) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

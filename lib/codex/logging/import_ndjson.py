@@ -17,11 +17,11 @@ from codex.logging import config, terminal
 from codex.logging.errors import CodexLoggingError, SourceError
 from codex.logging.ingest.engine import Engine
 from codex.logging.ingest.sources import Found, Location, locate, look, scan
+from codex.logging.store.fresh import filled
 from codex.logging.store.sqlite import Store
 
 LOCK_SECONDS = 5.0
 _GROUP_SECONDS = 0.02
-_CHECKPOINT_PAGES = 4096  # 64 MiB: the log's fsyncs are what a backfill waits for
 _COLLECT_AFTER = 100_000  # objects: rows are many, and no garbage
 Path = str | os.PathLike[str]
 
@@ -63,11 +63,14 @@ def import_all(log_dir: Path | None = None, db_path: Path | None = None) -> dict
     if config.test_mode():
         return {}
     settings = config.load(log_dir, db_path)
-    rows: dict[str, int] = {}
-    with closing(Store(settings.database)) as store:
+
+    def fill(store: Store) -> dict[str, int]:
+        rows: dict[str, int] = {}
         for result in import_streams(_engine(store), stream_locations(settings.log_dir)):
             rows[result.session_id] = rows.get(result.session_id, 0) + result.rows
-    return rows
+        return rows
+
+    return filled(settings.database, fill)
 
 
 def session_location(session_id: str, log_dir: str) -> Location:
@@ -181,12 +184,14 @@ def command(session_id: str | None, everything: bool, log_dir: str | None, db: s
         locations = stream_locations(
             settings.log_dir, lambda found: skipped.append(f"{found.location.path} {found.reason}")
         )
-    with closing(Store(settings.database)) as store:
-        store.connection.wal_autocheckpoint(_CHECKPOINT_PAGES)
-        gc.set_threshold(_COLLECT_AFTER)
+    gc.set_threshold(_COLLECT_AFTER)
+
+    def fill(store: Store) -> list[Imported]:
         engine = _engine(store)
         engine.resume(settings.log_dir)
-        results = _with_progress(import_streams(engine, locations), len(locations), quiet=as_json)
+        return _with_progress(import_streams(engine, locations), len(locations), quiet=as_json)
+
+    results = filled(settings.database, fill)
     skipped += [f"{result.path}: {result.ignored}" for result in results if result.ignored]
     _report(results, skipped, time.perf_counter() - began, settings, as_json)
     return int(any(result.error for result in results))

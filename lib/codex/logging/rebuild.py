@@ -22,6 +22,7 @@ from codex.logging.ingest.reader import Bytes, Limits
 from codex.logging.replay import LIMITS, batches
 from codex.logging.store import legacy
 from codex.logging.store.connection import immediate, open_writer, scalar, translated
+from codex.logging.store.disk import sync
 from codex.logging.store.record import Record
 from codex.logging.store.rows import rows_of
 from codex.logging.store.segments import Chain, link
@@ -197,7 +198,7 @@ def swap_in(database: str, built: str) -> str:
             os.unlink(kept)
         os.link(database, kept)
         os.replace(built, database)
-        _sync_folder(database)
+        sync(os.path.dirname(database))
     return kept
 
 
@@ -205,11 +206,3 @@ def _fold_log(path: str) -> None:
     """Bring what the write-ahead log holds into the file, so that the file alone is the whole database."""
     with closing(open_writer(path)) as connection:
         connection.pragma("journal_mode", "delete")
-
-
-def _sync_folder(path: str) -> None:
-    descriptor = os.open(os.path.dirname(path), os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -10,6 +10,7 @@ from contextlib import closing, suppress
 import apsw
 
 from codex.logging.errors import DatabaseError
+from codex.logging.store.disk import sync
 
 _PAGES = 1024
 _SPARE_BYTES = 16 << 20
@@ -80,8 +81,4 @@ def _copy(source: apsw.Connection, part: str) -> None:
             while not backup.done:
                 backup.step(_PAGES)
         target.pragma("journal_mode", "delete")  # one file, by itself
-    descriptor = os.open(part, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    sync(part)

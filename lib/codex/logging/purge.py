@@ -16,7 +16,7 @@ from codex.logging.events import Stream
 from codex.logging.import_ndjson import stream_locations
 from codex.logging.ingest.packed import Unpacked
 from codex.logging.ingest.sources import Facts, Location, facts_of, look, survey
-from codex.logging.store import former, legacy
+from codex.logging.store import former, legacy, search_index
 from codex.logging.store.connection import immediate, scalar, translated
 from codex.logging.store.sqlite import Store, read_streams
 from codex.logging.targets import Finding, targets_of
@@ -199,13 +199,15 @@ def _unlink(facts: Facts) -> None:
 def _wipe(store: Store) -> None:
     """Make the file anew, and empty the write-ahead log: free pages, and gaps within pages, hold what rows held.
 
-    The copy from before an upgrade holds it as well, and goes.
+    The search index keeps the words of what was taken out of it until it is merged. The copy from before an upgrade
+    holds it as well, and goes.
     """
     hint = "Stop who reads it, or make room on the disk, and purge again: purged rows can still be found in the file."
     deadline = time.monotonic() + _TRUNCATE_SECONDS
     try:
         with translated(store.path):
             former.let_go(store.connection, store.path)
+            search_index.compact(store.connection)
             store.connection.execute("VACUUM")
             while not _truncate(store.connection):
                 if time.monotonic() >= deadline:

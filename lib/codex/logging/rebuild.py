@@ -33,7 +33,18 @@ from codex.logging.verify import has_sound_bytes
 _PIECE = 1 << 20
 _REBUILT_FROM = "rebuilt_from"
 _DERIVED = frozenset(
-    {"streams", "generations", "events", "ingest_rejects", "segments", "summaries", "usage", "tombstones", "meta"}
+    {
+        "streams",
+        "generations",
+        "events",
+        "ingest_rejects",
+        "segments",
+        "summaries",
+        "usage",
+        "tombstones",
+        "meta",
+        "search_watermarks",
+    }
 )
 _OURS = frozenset({"hook_runs", "hook_watermarks"})  # made by the schema, and not to be had from the bytes
 _TABLES = """

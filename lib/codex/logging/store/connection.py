@@ -16,7 +16,17 @@ from codex.logging.store import former, legacy
 
 APPLICATION_ID = 0x43445831  # "CDX1"
 BUSY_MILLISECONDS = 5000
-_TABLES = ("streams", "generations", "events", "segments", "meta", "ingest_rejects", "tombstones", "hook_runs")
+_TABLES = (
+    "streams",
+    "generations",
+    "events",
+    "segments",
+    "meta",
+    "ingest_rejects",
+    "tombstones",
+    "hook_runs",
+    "search_index",
+)
 
 
 def open_writer(path: str, *, wait_milliseconds: int = BUSY_MILLISECONDS) -> apsw.Connection:

@@ -14,7 +14,7 @@ import apsw
 
 from codex.logging.errors import StaleWatermarkError
 from codex.logging.events import Cursor, Generation, Stream, Summary
-from codex.logging.store import segments
+from codex.logging.store import search_index, segments
 from codex.logging.store.connection import immediate, open_writer, scalar, translated
 from codex.logging.store.record import Record
 from codex.logging.store.rows import Row, Rows, reject_row, summary_row
@@ -301,6 +301,7 @@ class Store:
                 raise StaleWatermarkError("another importer wrote this stream meanwhile")
             for generation in stream.generations:
                 low = generation.id << 40
+                search_index.forget(self.connection, generation.id)
                 for table in ("events", "ingest_rejects", "segments"):
                     query = f"DELETE FROM {table} WHERE id BETWEEN ? AND ?"  # noqa: S608
                     self.connection.execute(query, (low, low | 0xFFFFFFFFFF))

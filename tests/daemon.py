@@ -13,7 +13,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from codex.logging.query_logs import Row, Selection, read_rows
+from codex.logging.rows import Row, Selection, read_rows
 from codex.logging.store.connection import open_reader
 
 

@@ -6,10 +6,15 @@ import click
 
 from codex.logging import terminal
 from codex.logging.listing import print_json, print_lines, time_option
-from codex.logging.reading import rows
-from codex.logging.rows import Row, Selection, read_rows
 
-__all__ = ["Row", "Selection", "command", "main", "read_rows"]
+
+def __getattr__(name: str) -> object:
+    """Row, Selection and read_rows, as ever; they load what reads, which help needs not."""
+    if name not in {"Row", "Selection", "read_rows"}:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from codex.logging import rows
+
+    return getattr(rows, name)
 
 
 @click.command(
@@ -48,6 +53,9 @@ def command(
 
     Exit codes: 0 shown, 1 unexpected, 2 a bad date, no database, no table.
     """
+    from codex.logging.reading import rows
+    from codex.logging.rows import Selection
+
     found = rows(db, Selection(session_id, role, after, before, order == "desc", limit, offset, tail))
     if form == "json":
         print_json(row.as_dict(show_meta=show_meta) for row in found)

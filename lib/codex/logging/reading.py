@@ -9,9 +9,9 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Iterable, Iterator
-from contextlib import closing, contextmanager, suppress
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, closing, contextmanager, suppress
+from typing import TYPE_CHECKING, NamedTuple
 
 import apsw
 import msgspec
@@ -19,20 +19,22 @@ import msgspec
 from codex.logging import config
 from codex.logging.errors import CodexLoggingError, DatabaseMissingError, SourceError
 from codex.logging.events import Stream
-from codex.logging.import_ndjson import LOCK_SECONDS, import_stream
-from codex.logging.ingest.engine import Engine
-from codex.logging.ingest.sources import Facts, Location, scan, survey
-from codex.logging.restore import session_streams
 from codex.logging.rows import Row, Selection, select_rows
-from codex.logging.store.connection import has_relation, immediate, open_reader, translated
+from codex.logging.store.connection import has_relation, immediate, open_reader, scalar, translated
 from codex.logging.store.record import Record
-from codex.logging.store.sqlite import Store, read_streams
 from codex.logging.writer import warn
+
+if TYPE_CHECKING:  # what imports is loaded where something may be pending: help, and other databases, start without it
+    from codex.logging.ingest.engine import Engine
+    from codex.logging.ingest.sources import Facts, Location
+    from codex.logging.store.sqlite import Store
 
 Path = str | os.PathLike[str]
 _KNOWN = ("streams", "session_events", "logs", "codex_actions", "codex_log")
+_VIEW = "SELECT sql FROM sqlite_schema WHERE name = 'session_events'"
 _BY_RECORD = (
-    "CREATE TABLE by_record AS SELECT * FROM session_events",
+    "DROP TABLE IF EXISTS by_record",
+    "CREATE TABLE by_record AS SELECT * FROM session_lines",
     "DROP VIEW session_events",
     "CREATE VIEW session_events AS SELECT * FROM by_record",
 )
@@ -41,16 +43,24 @@ _SET_SESSION = "UPDATE by_record SET session_id = ? WHERE rowid = ?"
 
 
 class Opened(NamedTuple):
-    """A database to read, and the name to call it by. In a `single` log the records themselves say their session."""
+    """A database to read, and the name to call it by. In a `single` log the records themselves say their session.
+
+    `again` brings in what has become pending since, where there is anything that may be imported.
+    """
 
     connection: apsw.Connection
     path: str
     single: bool = False
+    again: Callable[[], None] = lambda: None
 
     def streams(self, session_id: str) -> list[Stream]:
         """The streams that may hold lines of the session. Raises CodexLoggingError where there is no such session."""
         if self.single and self.has_rows(session_id):
+            from codex.logging.store.sqlite import read_streams
+
             return read_streams(self.connection)
+        from codex.logging.restore import session_streams
+
         return session_streams(self.connection, session_id)
 
     def has_rows(self, session_id: str) -> bool:
@@ -68,21 +78,21 @@ def reading(db: Path | None = None, session_id: str | None = None) -> Iterator[O
     """
     log = config.single_log(db)
     if log is not None:
-        with _single(log) as connection:
-            yield Opened(connection, log, single=True)
+        with _single(log) as (connection, again):
+            yield Opened(connection, log, True, again)
         return
     database = config.resolve_database(db)
     resolved = database == config.resolve_database()
     if resolved and not _holds_logs(database):
-        files = log_files(config.resolve_log_dir(), session_id)
-        if files:
-            with _ingested(files) as store:
-                yield Opened(store.connection, database)
+        log_dir = config.resolve_log_dir()
+        if log_files(log_dir, session_id):
+            with _ingested(lambda: log_files(log_dir, session_id)) as pending, closing(_beside(pending)) as connection:
+                yield Opened(connection, database, again=pending.take)
             return
     if resolved:
         catch_up(database, session_id)
-    with closing(open_reader(database)) as connection:
-        yield Opened(connection, database)
+    with closing(open_reader(database)) as connection, ExitStack() as stack:
+        yield Opened(connection, database, again=_Again(database, session_id, stack))
 
 
 def rows(db: Path | None, selection: Selection, table: str | None = None) -> Iterator[Row]:
@@ -96,24 +106,64 @@ def catch_up(database: str, session_id: str | None = None) -> None:
 
     What can't be imported now is warned of: a reader shows what is there.
     """
-    if config.test_mode() or database != config.resolve_database() or not _holds_logs(database):
-        return
-    log_dir = config.resolve_log_dir()
-    files = log_files(log_dir, session_id)
-    if not files:
-        return
-    try:
-        with closing(Store(database)) as store:
-            engine = Engine(store, lock_seconds=LOCK_SECONDS)
-            if len(files) > 1:
-                engine.resume(log_dir)
-            _import(engine, [facts for facts in files if not engine.is_settled(facts)])
-    except CodexLoggingError as error:
-        warn(f"what is pending was not imported: {error}")
+    with ExitStack() as stack:
+        _Again(database, session_id, stack)()
+
+
+class _Again:
+    """Imports what is pending each time it is called; what it opens for that is closed with the stack."""
+
+    def __init__(self, database: str, session_id: str | None, stack: ExitStack) -> None:
+        self._database = database
+        self._session_id = session_id
+        self._stack = stack
+        self._pending: _Pending | None = None
+        self._told = ""
+
+    def __call__(self) -> None:
+        database = self._database
+        if config.test_mode() or database != config.resolve_database() or not _holds_logs(database):
+            return
+        log_dir = config.resolve_log_dir()
+        files = log_files(log_dir, self._session_id)
+        if not files:
+            return
+        from codex.logging.store.sqlite import Store
+
+        try:
+            if self._pending is None:
+                store = self._stack.enter_context(closing(Store(database)))
+                self._pending = _Pending(store, lambda: log_files(log_dir, self._session_id))
+                if len(files) > 1:
+                    self._pending.engine.resume(log_dir)
+            self._pending.take(files)
+        except CodexLoggingError as error:
+            if str(error) != self._told:
+                warn(f"what is pending was not imported: {error}")
+            self._told = str(error)
+
+
+class _Pending:
+    """Log files, and the database that they go into."""
+
+    def __init__(self, store: Store, files: Callable[[], list[Facts]]) -> None:
+        from codex.logging.import_ndjson import LOCK_SECONDS
+        from codex.logging.ingest.engine import Engine
+
+        self.store = store
+        self.engine = Engine(store, lock_seconds=LOCK_SECONDS)
+        self._files = files
+
+    def take(self, files: list[Facts] | None = None) -> None:
+        """Import what isn't there yet."""
+        found = self._files() if files is None else files
+        _import(self.engine, [facts for facts in found if not self.engine.is_settled(facts)])
 
 
 def log_files(log_dir: str, session_id: str | None) -> list[Facts]:
     """The log files under the folder, rotated ones too: all, or those of one session."""
+    from codex.logging.ingest.sources import Location, scan, survey
+
     if session_id is not None and os.sep not in session_id and "\0" not in session_id:
         with suppress(SourceError):  # too long for a name, for one
             direct = survey(Location(log_dir, f"{session_id}.ndjson", 0))
@@ -133,6 +183,8 @@ def _may_be_any(location: Location) -> bool:
 
 def _import(engine: Engine, files: Iterable[Facts]) -> None:
     """Import the streams that have these files, by name."""
+    from codex.logging.import_ndjson import import_stream
+
     for location in sorted({facts.location.rotated(0) for facts in files}):
         result = import_stream(engine, location)
         if result.error is not None:
@@ -148,37 +200,62 @@ def _holds_logs(database: str) -> bool:
 
 
 @contextmanager
-def _ingested(files: Iterable[Facts]) -> Iterator[Store]:
+def _ingested(files: Callable[[], list[Facts]]) -> Iterator[_Pending]:
     """A database of these files alone, gone with the block."""
+    from codex.logging.store.sqlite import Store
+
     with (
         tempfile.TemporaryDirectory(prefix="codex-logs-") as folder,
         closing(Store(os.path.join(folder, "session_logs.db"))) as store,
     ):
-        _import(Engine(store, lock_seconds=LOCK_SECONDS), files)
-        yield store
+        pending = _Pending(store, files)
+        pending.take()
+        yield pending
+
+
+def _beside(pending: _Pending) -> apsw.Connection:
+    """A connection of its own to such a database: it notices what the other one brings in."""
+    return open_reader(pending.store.path)
 
 
 @contextmanager
-def _single(log: str) -> Iterator[apsw.Connection]:
+def _single(log: str) -> Iterator[tuple[apsw.Connection, Callable[[], None]]]:
+    from codex.logging.ingest.sources import Location, survey
+
     folder, name = os.path.split(os.path.realpath(log))
-    files = [facts for _, facts in survey(Location(folder, name, 0))]
-    if not files:
+
+    def files() -> list[Facts]:
+        return [facts for _, facts in survey(Location(folder, name, 0))]
+
+    if not files():
         raise DatabaseMissingError(
             f"there is no log at {log}", hint="Write to it first, or name another one with --db."
         )
-    with _ingested(files) as store:
-        with translated(store.path):
-            _tell_sessions_apart(store.connection)
-        yield store.connection
+    with _ingested(files) as pending:
+
+        def again() -> None:
+            version = pending.store.connection.total_changes()
+            pending.take()
+            if pending.store.connection.total_changes() != version:
+                _tell_sessions_apart(pending.store.connection)
+
+        with translated(pending.store.path):
+            _tell_sessions_apart(pending.store.connection)
+        with closing(_beside(pending)) as connection:
+            yield connection, again
 
 
 def _tell_sessions_apart(connection: apsw.Connection) -> None:
     """Let each event be of the session that its record names, where it names one, and not of the file's."""
     with immediate(connection):
+        if not has_relation(connection, "session_lines"):
+            view = str(scalar(connection, _VIEW))
+            connection.execute(view.replace("CREATE VIEW session_events", "CREATE VIEW session_lines", 1))
         for statement in _BY_RECORD:
             connection.execute(statement)
         connection.executemany(_SET_SESSION, list(_named_sessions(connection)))
         connection.execute("CREATE INDEX by_record_session ON by_record (session_id)")
+        connection.execute("CREATE INDEX by_record_place ON by_record (generation, seq, part)")
 
 
 def _named_sessions(connection: apsw.Connection) -> Iterator[tuple[str, int]]:

@@ -17,6 +17,7 @@ _COMMANDS = {
     "shell-helper": ("shell_helper", "The path of the shell helper, for sourcing."),
     "sql": ("sql", "Any question in SQL; nothing but reading is possible."),
     "stats": ("stats", "What happened, counted: by day, tool, model, project …"),
+    "tail": ("tail", "The newest events; -f follows what the agents do."),
     "usage": ("usage", "The tokens that model calls took, and their cost."),
 }
 

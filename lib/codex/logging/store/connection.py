@@ -154,7 +154,7 @@ class translated:  # noqa: N801 - as above
         if isinstance(error, apsw.Error):
             hint = next((hint for kind, hint in _HINTS.items() if isinstance(error, kind)), "")
             raise DatabaseError(f"{self._path}: {error}", hint=hint) from error
-        if isinstance(error, OSError):
+        if isinstance(error, OSError) and not isinstance(error, BrokenPipeError):  # that one is of who reads our output
             raise DatabaseError(f"{self._path}: {error.strerror}", hint="Choose another place with --db.") from error
         if isinstance(error, UnicodeEncodeError):
             name = error.object.encode(errors="backslashreplace").decode()

@@ -1,0 +1,54 @@
+"""The session that a command line names: its id, the beginning of it, or `last`; the shell completes it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+
+import click
+from click.shell_completion import CompletionItem
+
+from codex.logging import config
+from codex.logging.errors import CodexLoggingError
+from codex.logging.reading import Opened, reading
+from codex.logging.store.connection import open_reader, translated
+from codex.logs.read.sessions import find, names
+
+
+class SessionName(click.types.StringParamType):
+    """A session as a person types it; its shell completion knows those in the database."""
+
+    name = "session"
+
+    def shell_complete(self, context: click.Context, option: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        """The ids that begin like this; none where the database can't be read."""
+        given = context.params.get("db") or (context.parent.params.get("db") if context.parent is not None else None)
+        try:
+            with closing(open_reader(config.resolve_database(given))) as connection:
+                known = names(connection)
+        except CodexLoggingError:
+            return []
+        return [CompletionItem(name) for name in ["last", *known] if name.startswith(incomplete)]
+
+
+SESSION = SessionName()
+
+
+@contextmanager
+def session_opened(db: str | None, text: str) -> Iterator[tuple[Opened, str]]:
+    """The database with what is pending, and the id of the session that is meant.
+
+    Raises NoSuchSessionError, naming near ones or those that it may be.
+    """
+    with reading(db, text if _has_log(text) else None) as opened, translated(opened.path):
+        yield opened, find(opened.connection, text)
+
+
+def _has_log(text: str) -> bool:
+    """Whether this is the whole id of a session whose log lies in the log folder: then no other file is looked at."""
+    return bool(text) and os.sep not in text and os.path.exists(_log_of(text))
+
+
+def _log_of(text: str) -> str:
+    return os.path.join(config.resolve_log_dir(), f"{text}.ndjson")

@@ -182,9 +182,11 @@ def migrate(connection: apsw.Connection, path: str) -> None:
     What was there before is kept beside it: see former.
     """
     steps = migrations()
-    if (connection.pragma("application_id"), connection.pragma("user_version")) == (APPLICATION_ID, len(steps)):
+    if _is_at(connection, len(steps)):
         return
     with immediate(connection):
+        if _is_at(connection, len(steps)):  # another process brought it up to date in the meantime
+            return
         if connection.pragma("application_id") != APPLICATION_ID:
             _refuse_others(connection, path)
             connection.pragma("application_id", APPLICATION_ID)
@@ -202,6 +204,11 @@ def migrate(connection: apsw.Connection, path: str) -> None:
         legacy.show(connection)
         if kept:
             former.note(connection, kept, len(steps))
+
+
+def _is_at(connection: apsw.Connection, version: int) -> bool:
+    """Whether the file is ours, with this many steps taken."""
+    return bool((connection.pragma("application_id"), connection.pragma("user_version")) == (APPLICATION_ID, version))
 
 
 def migrations() -> list[str]:

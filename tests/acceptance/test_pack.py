@@ -123,7 +123,7 @@ def test_pack_overwrites_nothing_and_knows_its_sessions(tmp_path: Path, sessions
     assert (tmp_path / "p.zip").read_text() == "precious"
     succeed("codex-import-ndjson --all", tmp_path)
     result = shell("codex-logs pack othr", tmp_path)
-    assert (result.returncode, "Did you mean other" in result.stderr) == (1, True)
+    assert (result.returncode, "Did you mean other" in result.stderr) == (2, True)
     assert shell("codex-logs pack p -o /nowhere/p.zip", tmp_path).returncode == 2
     assert sorted(path.name for path in tmp_path.iterdir()) == [".codex", "p.zip"]
 

@@ -78,7 +78,7 @@ def starts_agent(event: Event) -> bool:
 def failed(event: Event) -> bool:
     """Whether an event tells of a failure: an agent's error, or a tool's result that begins like one."""
     if event.kind == "tool_result":
-        return _FAILED.search(event.message[:_LOOKED_AT]) is not None
+        return '"is_error":true' in (event.meta or "") or _FAILED.search(event.message[:_LOOKED_AT]) is not None
     if event.role == "WARN":
         return True
     return event.kind in {"other", "session_end"} and any(

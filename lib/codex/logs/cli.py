@@ -15,6 +15,7 @@ _COMMANDS = {
     "raw": ("raw", "One line's exact bytes."),
     "sessions": ("sessions", "The agents' sessions, that with the latest event first."),
     "shell-helper": ("shell_helper", "The path of the shell helper, for sourcing."),
+    "show": ("show", "A session as a readable transcript."),
     "sql": ("sql", "Any question in SQL; nothing but reading is possible."),
     "stats": ("stats", "What happened, counted: by day, tool, model, project …"),
     "tail": ("tail", "The newest events; -f follows what the agents do."),

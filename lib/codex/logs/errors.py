@@ -13,6 +13,7 @@ from codex.logging.listing import print_json, print_lines, time_option
 from codex.logging.reading import rows
 from codex.logging.rows import Row, Selection
 from codex.logging.terminal import db_option, json_option
+from codex.logs.chosen import SESSION
 
 _WORDS = {
     "error": re.compile(r"\b(errors?|exceptions?|traceback|panic(ked)?|fatal)\b|\w(Error|Exception)\b", re.IGNORECASE),
@@ -89,7 +90,7 @@ def _record(meta: str | None) -> dict[str, object]:
 
 
 @click.command("errors", epilog="\b\nExamples:\n  codex-logs errors\n  codex-logs errors --session-id demo --json")
-@click.option("--session-id", metavar="ID", help="Only this session.")
+@click.option("--session-id", type=SESSION, metavar="ID", help="Only this session.")
 @click.option("--after", callback=time_option, metavar="TIME", help="From this time on: ISO 8601 or epoch seconds.")
 @click.option(
     "--before", callback=time_option, metavar="TIME", help="Up to this time. Times without an offset are UTC."

@@ -16,12 +16,12 @@ from codex.logging.errors import CodexLoggingError, ConfigError, SourceError
 from codex.logging.events import Generation, Stream
 from codex.logging.ingest import ledger
 from codex.logging.ingest.sources import Location, Source, survey
-from codex.logging.reading import Opened, reading
+from codex.logging.reading import Opened
 from codex.logging.restore import session_streams
 from codex.logging.rows import Selection, select_rows
-from codex.logging.store.connection import translated
 from codex.logging.store.record import Record
 from codex.logging.terminal import db_option
+from codex.logs.chosen import SESSION, session_opened
 
 _LOCK_SECONDS = 5.0
 _PIECE = 1 << 20
@@ -148,7 +148,7 @@ def _info(member: Member) -> zipfile.ZipInfo:
 @click.command(
     "pack", epilog="\b\nExamples:\n  codex-logs pack my-session\n  codex-logs pack my-session -o for-bob.zip"
 )
-@click.argument("session")
+@click.argument("session", type=SESSION)
 @click.option("-o", "--output", type=click.Path(dir_okay=False), help="The zip to make.  [default: SESSION.zip]")
 @db_option
 def command(session: str, output: str | None, db: str | None) -> int:
@@ -156,8 +156,8 @@ def command(session: str, output: str | None, db: str | None) -> int:
 
     Files that are gone come from the record in the database, byte for byte.
     """
-    path = config.absolute(output or f"{plain_name(session)}.zip")
-    with reading(db, session) as opened, translated(opened.path):
-        names = write_zip(path, members(opened, session))
+    with session_opened(db, session) as (opened, chosen):
+        path = config.absolute(output or f"{plain_name(chosen)}.zip")
+        names = write_zip(path, members(opened, chosen))
     click.echo(f"{path}: {', '.join(names)}")
     return 0

@@ -17,11 +17,13 @@ from codex.logging.reading import Opened, reading
 from codex.logging.store.connection import translated
 from codex.logging.terminal import db_option, json_option
 from codex.logs.charts import bar, sparkline
+from codex.logs.chosen import SESSION
 from codex.logs.prices import Prices, Spent, read_prices, spent
 from codex.logs.read import stats, usage
 from codex.logs.read.sessions import find
 from codex.logs.read.stats import Counts, Selection
-from codex.logs.tables import local_time, print_table
+from codex.logs.tables import print_table
+from codex.logs.times import local_time
 
 _DAYS = 30
 _TOP = 8
@@ -79,7 +81,9 @@ class Overview(NamedTuple):
     "\n  codex-logs stats --by project --json",
 )
 @click.option("--by", type=click.Choice(stats.BY), help="One row for each.  [default: an overview]")
-@click.option("--session-id", metavar="ID", help="Only this session: its id, the beginning of it, or last.")
+@click.option(
+    "--session-id", type=SESSION, metavar="ID", help="Only this session: its id, the beginning of it, or last."
+)
 @click.option("--agent", metavar="NAME", help="Only this agent's: claude, codex, native.")
 @click.option("--project", metavar="FOLDER", help="Only this project's: its folder, or the end of its path.")
 @click.option("--after", callback=time_option, metavar="TIME", help="From this time on: ISO 8601, or 24h, 7d, today.")
@@ -170,8 +174,8 @@ def _show_overview(overview: Overview, prices: Prices) -> None:
         ("errors", f"{errors:,}" + (f" ({errors / calls:.1%} of the calls)" if calls else "")),
         ("tokens", f"{sum(model.tokens for model in overview.models):,}"),
         ("cost", "-" if cost is None else f"{cost:,.2f} {prices.currency} by the prices of {prices.dated}"),
-        ("first", local_time(min(firsts, default=None)) or "-"),
-        ("last", local_time(max(lasts, default=None)) or "-"),
+        ("first", local_time(min(firsts, default=None))),
+        ("last", local_time(max(lasts, default=None))),
     ]
     if drawn and firsts:
         facts.append((f"{_DAYS} days", sparkline(_last_days(overview.days))))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Sequence
-from datetime import datetime
+
+from codex.logs.plain import one_line
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
@@ -33,12 +34,4 @@ def _cell(value: object) -> str:
         return f"{value:,.2f}"
     if isinstance(value, int):
         return f"{value:,}"
-    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in str(value))
-
-
-def local_time(seconds: float | None) -> str | None:
-    """The time as this machine's clock shows it, with its offset: `2026-01-31 09:00:00+0100`."""
-    try:
-        return None if seconds is None else datetime.fromtimestamp(seconds).astimezone().strftime("%Y-%m-%d %H:%M:%S%z")
-    except (ValueError, OverflowError, OSError):
-        return f"{seconds}s"
+    return one_line(str(value))

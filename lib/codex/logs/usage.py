@@ -10,7 +10,9 @@ from codex.logging.listing import print_json, time_option
 from codex.logging.reading import reading
 from codex.logging.store.connection import translated
 from codex.logging.terminal import db_option, json_option
+from codex.logs.chosen import SESSION
 from codex.logs.prices import read_prices, spent
+from codex.logs.read.sessions import find
 from codex.logs.read.usage import BY, read_usage
 from codex.logs.tables import print_table
 
@@ -21,7 +23,9 @@ _COLUMNS = ("calls", "input", "cache read", "cache write", "output", "inherited"
     "usage", epilog="\b\nExamples:\n  codex-logs usage --by model\n  codex-logs usage --after 2026-01-01 --json"
 )
 @click.option("--by", type=click.Choice(BY), default="day", show_default=True, help="What the rows are.")
-@click.option("--session-id", metavar="ID", help="Only this session.")
+@click.option(
+    "--session-id", type=SESSION, metavar="ID", help="Only this session: its id, the beginning of it, or last."
+)
 @click.option("--agent", metavar="NAME", help="Only this agent: claude, codex, native.")
 @click.option("--after", callback=time_option, metavar="TIME", help="From this time on: ISO 8601 or epoch seconds.")
 @click.option(
@@ -47,6 +51,7 @@ def command(
     """
     listed = read_prices(prices)
     with reading(db) as opened, translated(opened.path):
+        session_id = session_id and find(opened.connection, session_id)
         tokens = read_usage(opened.connection, by, after=after, before=before, agent=agent, session=session_id)
         rows = list(spent(tokens, listed))
     if as_json:

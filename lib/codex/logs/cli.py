@@ -20,6 +20,7 @@ _COMMANDS = {
     "stats": ("stats", "What happened, counted: by day, tool, model, project …"),
     "tail": ("tail", "The newest events; -f follows what the agents do."),
     "usage": ("usage", "The tokens that model calls took, and their cost."),
+    "web": ("web.command", "A page for the browser: live sessions, search, usage, health."),
 }
 
 

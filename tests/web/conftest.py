@@ -1,0 +1,63 @@
+"""A page's real process over the test's database, and a real browser."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.web.server import Page
+
+if TYPE_CHECKING:
+    from playwright.sync_api import BrowserContext
+
+CHROMIUM = "/usr/bin/chromium"
+_ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+@pytest.fixture
+def page(database: Path) -> Iterator[Page]:
+    """`codex-logs web` over `database`; the test starts it, and it is killed at the end."""
+    served = Page(database)
+    yield served
+    served.kill()
+
+
+@pytest.fixture
+def browser(tmp_path: Path) -> Iterator[BrowserContext]:
+    """Chromium with an empty folder of its own, as wide as a desk's."""
+    if not os.path.exists(CHROMIUM):
+        pytest.skip(f"there is no {CHROMIUM}: apt-get install chromium")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        context = playwright.chromium.launch_persistent_context(
+            str(tmp_path / "browser"),
+            executable_path=CHROMIUM,
+            args=_ARGUMENTS,
+            viewport={"width": 1280, "height": 860},
+        )
+        context.set_default_timeout(20_000)
+        yield context
+        context.close()
+    shutil.rmtree(tmp_path / "browser", ignore_errors=True)
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    """Where screenshots are kept: CODEX_PICTURES, else the test's own folder."""
+    folder = Path(os.environ.get("CODEX_PICTURES") or tmp_path / "pictures")
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder

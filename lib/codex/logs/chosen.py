@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 
@@ -15,6 +16,9 @@ from codex.logging.reading import Opened, reading
 from codex.logging.store.connection import open_reader, translated
 from codex.logs.read.sessions import find, names
 
+# Names of files are others' to choose: what a shell would expand or run is never offered to it.
+_PLAIN = re.compile(r"[\w.][\w./:@+-]*")
+
 
 class SessionName(click.types.StringParamType):
     """A session as a person types it; its shell completion knows those in the database."""
@@ -22,14 +26,15 @@ class SessionName(click.types.StringParamType):
     name = "session"
 
     def shell_complete(self, context: click.Context, option: click.Parameter, incomplete: str) -> list[CompletionItem]:
-        """The ids that begin like this; none where the database can't be read."""
+        """The ids that begin like this and mean nothing to a shell; none where the database can't be read."""
         given = context.params.get("db") or (context.parent.params.get("db") if context.parent is not None else None)
         try:
             with closing(open_reader(config.resolve_database(given))) as connection:
                 known = names(connection)
         except CodexLoggingError:
             return []
-        return [CompletionItem(name) for name in ["last", *known] if name.startswith(incomplete)]
+        chosen = (name for name in ["last", *known] if name.startswith(incomplete) and _PLAIN.fullmatch(name))
+        return [CompletionItem(name) for name in chosen]
 
 
 SESSION = SessionName()

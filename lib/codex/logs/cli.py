@@ -5,11 +5,13 @@ from __future__ import annotations
 from importlib import import_module
 
 import click
+from click.shell_completion import CompletionItem
 
 from codex.logging import query_logs, terminal
 
 # Command: its module, and what `--help` says of it, since help must not import them all.
 _COMMANDS = {
+    "completion": ("completion", "What makes a shell complete commands and sessions."),
     "errors": ("errors", "What went wrong, to learn from."),
     "pack": ("pack", "A session as a zip that can be checked anywhere."),
     "raw": ("raw", "One line's exact bytes."),
@@ -34,6 +36,12 @@ class _Lazy(click.Group):
             return None
         command: click.Command = import_module(f"codex.logs.{found[0]}").command
         return command
+
+    def shell_complete(self, context: click.Context, incomplete: str) -> list[CompletionItem]:
+        """The commands by name and the options, without importing any of them."""
+        named = [CompletionItem(name, help=about) for name, (_, about) in sorted(_COMMANDS.items())]
+        chosen = [item for item in named if item.value.startswith(incomplete)]
+        return chosen + click.Command.shell_complete(self, context, incomplete)
 
     def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):

@@ -61,12 +61,12 @@ def command(
     """
     if raw and as_json:
         raise click.UsageError("give --raw or --json, not both")
-    filters = Filters(roles, kinds)
+    filters = Filters(roles, kinds, first=first, last=last)
     with session_opened(db, session_id) as (opened, chosen):
         if raw and not (at or first or last or roles or kinds):
             _print_bytes(_whole(opened, chosen))
             return 0
-        mark, found = _chosen_events(opened, chosen, at, first, last, filters)
+        mark, found = _chosen_events(opened, chosen, at, filters)
         if raw:
             _print_bytes(_lines(opened, found))
         elif as_json:
@@ -79,12 +79,12 @@ def command(
 
 
 def _chosen_events(
-    opened: Opened, session_id: str, at: int | None, first: int | None, last: int | None, filters: Filters
+    opened: Opened, session_id: str, at: int | None, filters: Filters
 ) -> tuple[int | None, Iterator[Event]]:
     """The position of the marked event, and the events that are asked for."""
     connection = opened.connection
     if at is None:
-        return None, _between(every(connection, session_id, filters=filters), first, last)
+        return None, every(connection, session_id, filters=filters)
     marked = event_at(connection, session_id, at)
     if marked is None:
         raise NoSuchSessionError(
@@ -93,11 +93,7 @@ def _chosen_events(
         )
     before = events(connection, session_id, before=marked.position, limit=_AROUND, filters=filters)
     after = events(connection, session_id, after=marked.position, limit=_AROUND, filters=filters)
-    return marked.position, _between([*before, marked, *after], first, last)
-
-
-def _between(found: Iterable[Event], first: int | None, last: int | None) -> Iterator[Event]:
-    return (event for event in found if (first or 0) <= event.seq and (last is None or event.seq <= last))
+    return marked.position, iter([*before, marked, *after])
 
 
 def _header(opened: Opened, session_id: str, style: Style) -> Iterator[str]:

@@ -27,6 +27,7 @@ _KEPT = """
   AND (:kinds IS NULL OR kind IN (SELECT value FROM json_each(:kinds)))
   AND (:tools IS NULL OR tool IN (SELECT value FROM json_each(:tools)))
   AND (:since IS NULL OR ts >= :since) AND (:until IS NULL OR ts <= :until)
+  AND (:first IS NULL OR seq >= :first) AND (:last IS NULL OR seq <= :last)
   AND (:said = 0 OR message <> '')"""
 _BY_KEY = f"""
 SELECT id, :session,{_FIELDS.format(seq="seq", part="part", generation="generation")}
@@ -97,7 +98,7 @@ class Event(NamedTuple):
 
 
 class Filters(NamedTuple):
-    """Which events: of these roles, kinds and tools (any, where there are none), and times, epoch seconds.
+    """Which events: of these roles, kinds and tools (any, where there are none), times (epoch seconds), and lines.
 
     `said` leaves out those without a message.
     """
@@ -108,6 +109,8 @@ class Filters(NamedTuple):
     since: float | None = None
     until: float | None = None
     said: bool = False
+    first: int | None = None
+    last: int | None = None
 
     def values(self) -> dict[str, apsw.SQLiteValue]:
         """For the queries."""
@@ -118,6 +121,8 @@ class Filters(NamedTuple):
             "since": self.since,
             "until": self.until,
             "said": self.said,
+            "first": self.first,
+            "last": self.last,
         }
 
 

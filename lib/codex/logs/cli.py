@@ -13,6 +13,7 @@ from codex.logging import query_logs, terminal
 _COMMANDS = {
     "completion": ("completion", "What makes a shell complete commands and sessions."),
     "errors": ("errors", "What went wrong, to learn from."),
+    "export": ("export.command", "Sessions as JSON lines, CSV, Markdown, a page, or Parquet."),
     "pack": ("pack", "A session as a zip that can be checked anywhere."),
     "raw": ("raw", "One line's exact bytes."),
     "sessions": ("sessions", "The agents' sessions, that with the latest event first."),

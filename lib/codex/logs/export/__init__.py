@@ -1,0 +1,1 @@
+"""Sessions as files for other tools and for people: `codex-logs export`."""

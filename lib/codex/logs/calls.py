@@ -17,6 +17,8 @@ _FAILED = re.compile(
     r"|\b(exited with code|exit code:|\"exit_code\": ?) ?[1-9]",
     re.IGNORECASE,
 )
+_ERRORS = re.compile(r'"type": ?"error"|"subtype": ?"api_error"')
+_ENDED_BADLY = re.compile(r'"error":|"exit_code": ?-?[1-9]')
 _LOOKED_AT = 400
 _AGENTS = frozenset({"Task", "Agent", "spawn_agent"})
 
@@ -81,6 +83,5 @@ def failed(event: Event) -> bool:
         return '"is_error":true' in (event.meta or "") or _FAILED.search(event.message[:_LOOKED_AT]) is not None
     if event.role == "WARN":
         return True
-    return event.kind in {"other", "session_end"} and any(
-        mark in (event.meta or "") for mark in ('"type":"error"', '"subtype":"api_error"', '"error":')
-    )
+    marks = _ENDED_BADLY if event.kind == "session_end" else _ERRORS
+    return event.kind in {"other", "session_end"} and marks.search(event.meta or "") is not None

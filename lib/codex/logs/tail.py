@@ -25,6 +25,7 @@ from codex.logs.read.following import Following
 from codex.logs.read.sessions import NoSuchSessionError, find, names
 from codex.logs.served import is_served
 from codex.logs.times import local_time
+from codex.logs.words import words
 
 # How long it waits between two looks: while events come, and when none has come for a while.
 _BUSY_SECONDS, _IDLE_SECONDS, _BUSY_FOR = 0.01, 0.025, 2.0
@@ -195,7 +196,7 @@ def _who(event: Event) -> str:
 def _what(event: Event) -> str:
     if event.kind == "tool_call":
         return calls.summary(event)
-    return event.message or event.kind
+    return words(event) or event.kind
 
 
 def _cut(text: str, cells: int) -> str:

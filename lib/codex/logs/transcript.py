@@ -12,6 +12,7 @@ from codex.logs.highlight import highlighted, is_diff
 from codex.logs.plain import one_line, visible
 from codex.logs.read.events import Event
 from codex.logs.times import local_time
+from codex.logs.words import words
 
 _FENCE = re.compile(
     r"^( {0,3})(```+|~~~+)[ \t]*([^\s`]*)[^\n`]*\n(.*?)(?:^ {0,3}\2[ \t]*$\n?|\Z)", re.MULTILINE | re.DOTALL
@@ -20,6 +21,7 @@ _HEADING = re.compile(r"^#{1,6} .*$", re.MULTILINE)
 # How much of a call, of its result and of a change is shown when tools are folded: lines.
 _CALL_LINES, _RESULT_LINES, _CHANGE_LINES = 3, 3, 12
 _LINE_LETTERS = 400
+_NOTICES = frozenset({"session_start", "session_end", "usage", "other"})
 _SPEAKERS = {"user": "green", "assistant": "cyan", "tool": "blue", "system": "yellow", "developer": "yellow"}
 
 
@@ -37,12 +39,18 @@ class Style(NamedTuple):
 
 def transcript(events: Iterable[Event], style: Style) -> Iterator[str]:
     """The events as text, piece by piece, each with its line ends."""
-    speaker = ""
+    speaker, begun = "", False
     for event in events:
         tool = event.kind in {"tool_call", "tool_result"}
         marked = event.position == style.mark
         if not marked and (not event.message.strip() or (tool and style.tools == "none")):
             continue
+        if event.kind in _NOTICES:
+            text = _notice(event, style) if begun else f"\n{_notice(event, style)}"
+            begun = True
+            yield _marked(text, event, style) if marked else text
+            continue
+        begun = True
         who = "assistant" if tool else event.role  # a result stands under the call that it is of
         if who != speaker or (event.role == "user" and event.kind == "message"):
             yield _heading(event, who, style)
@@ -60,15 +68,21 @@ def _heading(event: Event, who: str, style: Style) -> str:
     return f"\n{ink('──', dim=True)} {speaker}{ink(f'{about} {rule}', dim=True)}\n"
 
 
+def _notice(event: Event, style: Style) -> str:
+    """A line of its own for what nobody says."""
+    failed = calls.failed(event)
+    mark = "✗" if failed else "·"
+    text = f"{mark} {local_time(event.ts)} #{event.seq} {visible(words(event).strip())}"
+    return _each_line(text, lambda line: style.ink(line, fg="red" if failed else None, dim=not failed))
+
+
 def _speech(event: Event, style: Style) -> str:
     ink = style.ink
     if calls.failed(event):
         return ink(f"✗ {visible(event.message)}", fg="red") + "\n"
     if event.kind == "reasoning":
         return _each_line(visible(event.message.strip("\n")), lambda line: ink(f"  ~ {line}", dim=True, italic=True))
-    if event.kind in {"session_start", "session_end", "usage", "other"}:
-        return _each_line(visible(event.message.strip("\n")), lambda line: ink(line, dim=True))
-    return _message(visible(event.message.strip("\n")), ink) + "\n"
+    return _message(visible(words(event).strip("\n")), ink) + "\n"
 
 
 def _message(text: str, ink: Ink) -> str:

@@ -14,6 +14,7 @@ _COMMANDS = {
     "completion": ("completion", "What makes a shell complete commands and sessions."),
     "errors": ("errors", "What went wrong, to learn from."),
     "export": ("export.command", "Sessions as JSON lines, CSV, Markdown, a page, or Parquet."),
+    "mcp": ("mcp.command", "Let an agent recall what was done: tools over the Model Context Protocol."),
     "pack": ("pack", "A session as a zip that can be checked anywhere."),
     "raw": ("raw", "One line's exact bytes."),
     "sessions": ("sessions", "The agents' sessions, that with the latest event first."),

@@ -59,7 +59,8 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "logs").mkdir()
     (folder / "report.sql").write_text("SELECT count(*) FROM session_events")
     (folder / "other.toml").write_text('metrics = "off"\n')
-    succeed("codex-import-ndjson --all && codex-ingestd checkpoint --append statements.ndjson", folder)
+    succeed("codex-import-ndjson --all && codex-import-ndjson --all --db agents.db", folder)
+    succeed("codex-ingestd checkpoint --append statements.ndjson", folder)
     return folder
 
 

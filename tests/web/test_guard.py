@@ -251,6 +251,6 @@ def test_hostile_names_are_escaped(filled: Page) -> None:
         f"/search?q={hostile}",
     ):
         answer = filled.ask(path)
-        assert answer.status in {200, 404}
+        assert answer.status in {200, 400, 404}
         assert "<script>alert" not in answer.body
     wait_for(lambda: filled.ask("/session/events.json?id=nobody&after=9999999999999999999999").status == 200)

@@ -135,6 +135,37 @@ def test_what_agents_write_does_nothing(writing: Page, browser: BrowserContext, 
             assert all(link.startswith(("http:", "https:")) for link in links)
 
 
+def test_a_search_leads_to_the_place(writing: Page, daemon: Daemon, browser: BrowserContext, pictures: Path) -> None:
+    """Words are marked among the hits and where they stand; a query that says nothing is told so."""
+    for number in range(300):
+        log_event("deep", "assistant", f"turn {number} of many")
+        if number == 40:
+            log_event("deep", "user", "Where is the <b>needle</b> in *this* haystack?\x1b[31m")
+    daemon.wait_for_rows(301)
+    with harmless(browser, writing) as tab:
+        tab.goto(writing.address)
+        tab.wait_for_selector("li[data-id=deep]")
+        tab.keyboard.press("/")
+        tab.keyboard.type('"needle" hay*')
+        tab.keyboard.press("Enter")
+        hit = tab.locator(".hit")
+        assert hit.locator("mark").all_inner_texts() == ["needle", "haystack"]
+        assert "<b>needle</b> in *this* haystack?\\x1b[31m" in hit.inner_text()
+        tab.screenshot(path=pictures / "search.png")
+        tab.keyboard.press("j")
+        tab.keyboard.press("Enter")
+        tab.wait_for_selector("body.ready")
+        sought = tab.locator("#timeline .sought")
+        assert sought.locator("mark").all_inner_texts() == ["needle", "haystack"]
+        assert sought.evaluate("element => element === document.activeElement")
+        box = sought.bounding_box()
+        assert box is not None
+        assert 0 < box["y"] < 860
+        tab.screenshot(path=pictures / "found.png")
+    answer = writing.get("/search?q=AND+(")
+    assert (answer.status, 'class="problem"' in answer.body) == (400, True)
+
+
 def test_a_session_of_50_000_events_opens_at_once(
     log_dir: Path, page: Page, browser: BrowserContext, pictures: Path
 ) -> None:
@@ -233,6 +264,8 @@ def test_pages_fit(weeks: Page, browser: BrowserContext, pictures: Path, name: s
             "sessions": ("/", "#list li"),
             "session": (newest, "body.ready"),
             "usage": ("/usage", "svg.chart"),
+            "search": ("/search?q=lines", ".hit"),
+            "help": ("/search", ".help"),
             "health": ("/health", ".verdict"),
             "record": ("/record/session_events", "table"),
         }

@@ -10,7 +10,7 @@ from typing import Any
 from datasette import hookimpl
 from datasette.utils.asgi import Response
 
-from codex.logs.web import files, pages, reports
+from codex.logs.web import files, pages, reports, searching
 
 RECORD = "record"
 TEMPLATES = os.path.join(os.path.dirname(__file__), "templates")
@@ -24,6 +24,7 @@ _ROUTES: list[tuple[str, Callable[..., Any]]] = [
     (r"/session/events\.json$", pages.events_json),
     (r"/session/event\.json$", pages.event_json),
     (r"/session/stream$", pages.session_stream),
+    (r"/search$", searching.search),
     (r"/usage$", reports.usage),
     (r"/health$", reports.health),
     (r"/health\.json$", reports.health_json),

@@ -1,4 +1,4 @@
-"""Usage, health and search: pages that the server draws whole."""
+"""Usage and health: what it all comes to."""
 
 from __future__ import annotations
 

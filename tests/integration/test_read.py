@@ -138,6 +138,18 @@ def test_following_gives_each_new_event_once(importer: Importer, log_dir: Path, 
     assert looks[-1] == []
 
 
+def test_following_a_file_that_is_written_anew(importer: Importer, log_dir: Path, reader: apsw.Connection) -> None:
+    """What is in it as it was before isn't given again; what comes after the first change is."""
+    append(log_dir, "a.ndjson", *(record(f"a{number}", number) for number in range(900)), record("wrong", 901))
+    importer.sweep()
+    following = Following(reader)
+    log = log_dir / "a.ndjson"
+    log.write_bytes(log.read_bytes().replace(b"wrong", b"right") + record("more", 902))
+    importer.sweep()
+    assert said(following.look()) == ["right", "more"]
+    assert following.look() == []
+
+
 def test_a_single_log_is_read_by_its_records(tmp_path: Path) -> None:
     """Where each record names its session, windows, the newest and names go by that."""
     lines = [record(f"{number}", number, session_id="ab"[number % 2]) for number in range(6)]

@@ -10,14 +10,15 @@ from codex.logs.plain import one_line
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """A heading and rows; numbers stand to the right, with thin grouping; None is a dash."""
+    shown = [list(row) for row in rows]
+    if not sys.stdout.isatty():
+        _print_plain(columns, shown)
+        return
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    shown = [list(row) for row in rows]
-    console = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
-    if not console.is_terminal:
-        console.width = 10_000
+    console = Console(highlight=False)
     table = Table(box=None, pad_edge=False, header_style="bold")
     for index, name in enumerate(columns):
         figures = any(isinstance(row[index], int | float) for row in shown)
@@ -25,6 +26,17 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Non
     for row in shown:
         table.add_row(*(Text(_cell(cell)) for cell in row))
     console.print(table)
+
+
+def _print_plain(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """The same without a terminal's width, which costs a quarter of the time."""
+    table = [list(columns), *([_cell(cell) for cell in row] for row in rows)]
+    widths = [max(map(len, cells)) for cells in zip(*table, strict=True)]
+    right = [any(isinstance(row[index], int | float) for row in rows) for index in range(len(columns))]
+    for cells in table:
+        placed = zip(cells, widths, right, strict=True)
+        line = "  ".join(cell.rjust(width) if figures else cell.ljust(width) for cell, width, figures in placed)
+        sys.stdout.write(f"{line.rstrip()}\n")
 
 
 def _cell(value: object) -> str:

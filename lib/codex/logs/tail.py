@@ -10,7 +10,6 @@ import stat
 import sys
 import time
 from collections.abc import Callable, Iterable
-from contextlib import ExitStack
 
 import click
 
@@ -65,19 +64,24 @@ def command(
     """
     filters = Filters(roles, kinds, tools, said=not (as_json or kinds))
     with reading(db) as opened, translated(opened.path):
-        connection = opened.connection
-        if not has_relation(connection, "streams"):
-            raise NoSuchSessionError(f"{opened.path} holds no session yet", hint="`codex-logs` shows its other rows.")
-        chosen = [find(connection, text) for text in sessions] or None
-        show = _as_json if as_json else _Lines(colour.Labels(lambda: names(connection)), full)
-        with ExitStack() as moment:
-            moment.enter_context(_snapshot(opened))
-            following = Following(connection, chosen, filters) if follow else None
-            found = newest(connection, lines, chosen, filters)
+        show = _as_json if as_json else _Lines(colour.Labels(lambda: names(opened.connection)), full)
+        chosen = _chosen(opened, sessions)
+        with _snapshot(opened):
+            following = Following(opened.connection, chosen, filters) if follow else None
+            found = newest(opened.connection, lines, chosen, filters)
         show(found)
-        if following is not None:
-            _follow(opened, following, show)
+        replaced = following is not None and _follow(opened, following, show)
+    while replaced:
+        with reading(db) as opened, translated(opened.path):
+            replaced = _follow(opened, Following(opened.connection, chosen, filters), show)
     return 0
+
+
+def _chosen(opened: Opened, sessions: tuple[str, ...]) -> list[str] | None:
+    """The ids of these sessions; None for all. Raises NoSuchSessionError."""
+    if not has_relation(opened.connection, "streams"):
+        raise NoSuchSessionError(f"{opened.path} holds no session yet", hint="`codex-logs` shows its other rows.")
+    return [find(opened.connection, text) for text in sessions] or None
 
 
 class _snapshot:  # noqa: N801 - a context manager
@@ -93,9 +97,12 @@ class _snapshot:  # noqa: N801 - a context manager
         self._connection.execute("COMMIT")
 
 
-def _follow(opened: Opened, following: Following, show: Callable[[Iterable[Event]], None]) -> None:
-    """Show what is committed, until nobody reads it any more; where no daemon does, bring in what is pending."""
-    told, busy_until, chore_at = False, 0.0, 0.0
+def _follow(opened: Opened, following: Following, show: Callable[[Iterable[Event]], None]) -> bool:
+    """Show what is committed, until nobody reads it any more; where no daemon does, bring in what is pending.
+
+    True when another file has taken the database's place, as a rebuild does.
+    """
+    told, busy_until, chore_at, file = False, 0.0, 0.0, _inode(opened.path)
     while True:
         found = following.look(_MOST)
         now = time.monotonic()
@@ -104,13 +111,25 @@ def _follow(opened: Opened, following: Following, show: Callable[[Iterable[Event
             busy_until = now + _BUSY_FOR
         elif now >= chore_at:
             if _is_closed():
-                return
+                return False
+            if not opened.single and _inode(opened.path) not in (file, None):
+                if file is None:  # there were log files alone: what is in them by now comes from them
+                    opened.again()
+                    show(following.look(_MOST))
+                return True
             if not is_served(opened.path):
                 told = told or _tell(opened)
                 opened.again()
             chore_at = time.monotonic() + _CHORE_SECONDS
         if len(found) < _MOST:
             time.sleep(_BUSY_SECONDS if now < busy_until else _IDLE_SECONDS)
+
+
+def _inode(path: str) -> int | None:
+    try:
+        return os.stat(path).st_ino
+    except OSError:
+        return None
 
 
 def _tell(opened: Opened) -> bool:

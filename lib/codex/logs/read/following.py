@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import apsw
 
@@ -20,11 +20,13 @@ SELECT g.id, s.session_id, g."offset", g.committed_at
 FROM generations AS g JOIN streams AS s ON s.id = g.stream
 WHERE g.superseded_by IS NULL AND (:since IS NULL OR g.committed_at >= :since)"""
 _LAST = "SELECT max(id) FROM events WHERE id BETWEEN ?1 << 40 AND (?1 << 40) + 0xffffffffff"
+_FORMER = "SELECT max(id) FROM generations WHERE superseded_by = ?"
 _RECORDED_SESSION = "SELECT session_id FROM by_record WHERE generation = ? AND seq = ? AND part = ?"
 _DATA_VERSION = "PRAGMA data_version"
 # Commits may come in another order than their times, by this much; a look at all finds what a clock set back hides.
 _LATE_SECONDS = 5.0
 _WHOLE_LOOK_SECONDS = 1.0
+_PAGE = 500
 
 
 class Following:
@@ -67,7 +69,7 @@ class Following:
 
     def _run(self, life: int, session_id: str, offset: int, committed_at: float, *, limit: int) -> list[Event]:
         """What one life has beyond what was taken of it."""
-        known, last = self._taken.get(life, (-1, 0))
+        known, last = self._taken.get(life) or (-1, self._as_before(life))
         if offset == known or (not self._by_record and not self._is_wanted(session_id)):
             return []
         end = scalar(self._connection, _LAST, (life,)) or 0
@@ -80,6 +82,23 @@ class Following:
         return (
             [event for event in map(self._named, run) if self._is_wanted(event.session_id)] if self._by_record else run
         )
+
+    def _as_before(self, life: int) -> int:
+        """Where a file was written anew: the last event up to which it is what it was; else 0."""
+        former = scalar(self._connection, _FORMER, (life,))
+        same = 0
+        if former is not None:
+            for old, new in zip(self._every(former), self._every(life), strict=False):
+                if (old.offset, old.role, old.message) != (new.offset, new.role, new.message):
+                    break
+                same = new.position
+        return same
+
+    def _every(self, life: int) -> Iterator[Event]:
+        after = None
+        while page := of_life(self._connection, "", span(life, after, None), _PAGE, False, ALL):
+            yield from page
+            after = page[-1].position
 
     def _named(self, event: Event) -> Event:
         place = (event.generation, event.seq, event.part)

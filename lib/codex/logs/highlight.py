@@ -30,4 +30,5 @@ def highlighted(code: str, language: str) -> str:
         lexer = get_lexer_by_name(language.lower(), stripnl=False, ensurenl=False)
     except ClassNotFound:
         return code
-    return str(highlight(code, lexer, TerminalFormatter(bg="dark")))
+    # Some lexers take a last line without its end for a mistake.
+    return str(highlight(f"{code}\n", lexer, TerminalFormatter(bg="dark"))).removesuffix("\n")

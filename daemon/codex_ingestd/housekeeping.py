@@ -1,4 +1,7 @@
-"""What the daemon does when it has nothing else to do: merge segments, give pages back, verify the record slowly."""
+"""What the daemon does when it has nothing else to do.
+
+It fills the search index, merges segments, gives pages back, and verifies the record slowly.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ from codex.logging.errors import DatabaseError
 from codex.logging.store import former
 from codex.logging.store.connection import scalar, translated
 from codex.logging.store.merge import LONG_REST_SECONDS, REST_SECONDS, merge_next
+from codex.logging.store.search_index import Filler
 from codex.logging.store.sqlite import Store
 from codex.logging.targets import Finding, Target, next_target
 from codex.logging.verify import check
@@ -23,6 +27,7 @@ _CONFIRM_SECONDS = 5.0
 _RETRY_SECONDS = 60.0
 _NOTE_SECONDS = 60.0
 _LOOK_SECONDS = 600.0
+_INDEX_REST = 2.0  # so many times what a piece took
 # What a step costs besides its bytes, in bytes: many small generations cost time as well.
 _STEP_BYTES = 64 << 10
 _TARGET_BYTES = 256 << 10
@@ -39,27 +44,61 @@ class Housekeeping:
     def __init__(self, store: Store, clock: Callable[[], float], verify_rate: int = VERIFY_BYTES_PER_MINUTE) -> None:
         """`verify_rate` is bytes a minute; 0 for no verifying."""
         self._clock = clock
+        self._indexing = Indexing(store, clock)
         self._tidying = Tidying(store)
+        self._index_at = clock() + _FIRST_SECONDS
         self._verifying = Verifying(store, verify_rate)
         self._tidy_at = clock() + _FIRST_SECONDS
         self._verify_at = clock() + _FIRST_SECONDS if verify_rate > 0 else float("inf")
 
     def wait(self, now: float) -> float:
         """Seconds until there is something to do."""
-        return max(0.0, min(self._tidy_at, self._verify_at) - now)
+        return max(0.0, min(self._index_at, self._tidy_at, self._verify_at) - now)
 
     def step(self) -> None:
         """The next bit of work, if it is time for any."""
         now = self._clock()
         try:
-            if now >= self._tidy_at:
+            if now >= self._index_at:
+                self._index_at = self._clock() + self._indexing.step()
+            elif now >= self._tidy_at:
                 self._tidy_at = self._clock() + self._tidying.step(now)
             elif now >= self._verify_at:
                 self._verify_at = self._clock() + self._verifying.step(now)
         except DatabaseError as failure:
             log.debug("housekeeping waits: %s", failure)
+            self._index_at = max(self._index_at, now + _RETRY_SECONDS)
             self._tidy_at = max(self._tidy_at, now + _RETRY_SECONDS)
             self._verify_at = max(self._verify_at, now + _RETRY_SECONDS)
+
+
+class Indexing:
+    """Fills the search index with what was committed since, and rests between the pieces: live rows go first."""
+
+    def __init__(self, store: Store, clock: Callable[[], float]) -> None:
+        self._store = store
+        self._clock = clock
+        self._filler = Filler(store.connection)
+        self._is_filling = False
+        self._looked: tuple[int, int] | None = None
+
+    def step(self) -> float:
+        """One transaction at most; the seconds until the next. Raises DatabaseError."""
+        began = self._clock()
+        with translated(self._store.path):
+            if not self._is_filling and not self._look():
+                return REST_SECONDS
+            self._is_filling = self._filler.step()
+        return (self._clock() - began) * _INDEX_REST
+
+    def _look(self) -> bool:
+        """Whether there is anything to index, by what has changed since the last look."""
+        connection = self._store.connection
+        changes = (connection.total_changes(), int(connection.pragma("data_version")))
+        if changes == self._looked:
+            return False
+        self._looked = changes
+        return self._filler.look()
 
 
 class Tidying:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from codex.logging import import_all, import_session
+from codex.logging.store.connection import open_reader, scalar
 from tests.commands import UNPRIVILEGED, shell, succeed
 
 
@@ -71,3 +73,20 @@ def test_unchanged_sessions_cost_little(log_dir: Path, database: Path) -> None:
     assert (summary["files"], summary["rows"]) == (1000, 0)
     assert "flock" not in result.stderr
     assert time.perf_counter() - began < 30
+
+
+def test_what_is_imported_is_indexed(log_dir: Path, database: Path, tmp_path: Path) -> None:
+    """All of it, also what an import before left to the daemon."""
+    (log_dir / "s.ndjson").write_text('{"message":"hello"}\n' * 3)
+    command = f"codex-import-ndjson --all --log-dir {log_dir} --db {database}"
+    succeed(f"{command} --no-index", tmp_path)
+    assert indexed(database) == 0
+    (log_dir / "t.ndjson").write_text('{"message":"hello"}\n')
+    succeed(command, tmp_path)
+    assert indexed(database) == 4
+
+
+def indexed(database: Path) -> int:
+    """How many messages with that word the index has."""
+    with closing(open_reader(str(database))) as connection:
+        return int(scalar(connection, "SELECT count(*) FROM search_index('hello')"))

@@ -17,6 +17,8 @@ from codex.logging import config, terminal
 from codex.logging.errors import CodexLoggingError, SourceError
 from codex.logging.ingest.engine import Engine
 from codex.logging.ingest.sources import Found, Location, locate, look, scan
+from codex.logging.store import search_index
+from codex.logging.store.connection import translated
 from codex.logging.store.fresh import filled
 from codex.logging.store.sqlite import Store
 
@@ -158,9 +160,12 @@ def _engine(store: Store) -> Engine:
     help="Folder of the NDJSON files.  [env: CODEX_SESSION_LOG_DIR; default: .codex/sessions]",
 )
 @terminal.db_option
+@click.option("--no-index", is_flag=True, help="Leave the search index to the daemon.")
 @click.option("--json", "as_json", is_flag=True, help="Say what was done as one JSON object.")
-def command(session_id: str | None, everything: bool, log_dir: str | None, db: str | None, as_json: bool) -> int:
-    """Import session logs into the database, each line once.
+def command(
+    session_id: str | None, everything: bool, log_dir: str | None, db: str | None, no_index: bool, as_json: bool
+) -> int:
+    """Import session logs into the database, each line once, and index them for search.
 
     It may run beside the daemon and beside itself. Exit codes: 0 all is well, 1 a file failed, 2 bad usage.
     """
@@ -189,7 +194,10 @@ def command(session_id: str | None, everything: bool, log_dir: str | None, db: s
     def fill(store: Store) -> list[Imported]:
         engine = _engine(store)
         engine.resume(settings.log_dir)
-        return _with_progress(import_streams(engine, locations), len(locations), quiet=as_json)
+        found = _with_progress(import_streams(engine, locations), len(locations), quiet=as_json)
+        if not no_index:
+            _index(store, quiet=as_json)
+        return found
 
     results = filled(settings.database, fill)
     skipped += [f"{result.path}: {result.ignored}" for result in results if result.ignored]
@@ -205,6 +213,20 @@ def _with_progress(results: Iterable[Imported], count: int, *, quiet: bool) -> l
 
     console = Console(stderr=True)
     return list(track(results, "Importing", total=count, console=console, transient=True))
+
+
+def _index(store: Store, *, quiet: bool) -> None:
+    """Bring the search index up to all that is committed."""
+    filler = search_index.Filler(store.connection, search_index.LONG_BYTES, search_index.LONG_PAGES)
+    with translated(store.path):
+        if not filler.look():
+            return
+        with terminal.progress("Indexing", filler.left, quiet=quiet) as advance:
+            left, more = filler.left, True
+            while more:
+                more = filler.step()
+                advance(left - filler.left)
+                left = filler.left
 
 
 def _report(

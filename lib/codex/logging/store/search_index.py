@@ -16,9 +16,9 @@ TOKENIZER = "unicode61 remove_diacritics 2"
 SEARCHED = "CASE WHEN length <= 262144 THEN message ELSE substr(message, 1, 262144) END"
 _LONGEST = 262144
 SHORT_BYTES = 48 << 10  # of text in one transaction: some 2 ms
-LONG_BYTES = 2 << 20
+LONG_BYTES = 1 << 20
 SHORT_PAGES = 32  # merged in one transaction: some 2 ms
-LONG_PAGES = 500
+LONG_PAGES = 512
 _ROW_BYTES = 64  # what a row costs besides its text
 _GENERATION_BYTES = 512  # what a generation costs besides its rows
 
@@ -79,7 +79,7 @@ class Filler:
         self._piece = piece
         self._pages = pages
         self._behind: list[Behind] = []
-        self._merges = True
+        self._merges = False
 
     @property
     def left(self) -> int:
@@ -89,16 +89,16 @@ class Filler:
     def look(self) -> bool:
         """See what there is to do; whether there is anything."""
         self._behind = behind(self._connection)[::-1]
-        self._merges = True
+        self._merges = False
         return bool(self._behind)
 
     def step(self) -> bool:
-        """Index or merge a bit; False when nothing is left to do. Raises apsw.Error."""
-        if self._behind:
+        """Index or merge a bit, by turns; False when nothing is left to do. Raises apsw.Error."""
+        if self._behind and not self._merges:
             self._fill()
             self._merges = True
-        elif self._merges:
-            self._merges = merge(self._connection, self._pages)
+        else:
+            self._merges = merge(self._connection, self._pages) and not self._behind
         return bool(self._behind) or self._merges
 
     def _fill(self) -> None:

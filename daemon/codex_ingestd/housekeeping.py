@@ -27,6 +27,7 @@ _CONFIRM_SECONDS = 5.0
 _RETRY_SECONDS = 60.0
 _NOTE_SECONDS = 60.0
 _LOOK_SECONDS = 600.0
+_INDEX_SECONDS = 1.0
 _INDEX_REST = 2.0  # so many times what a piece took
 # What a step costs besides its bytes, in bytes: many small generations cost time as well.
 _STEP_BYTES = 64 << 10
@@ -46,7 +47,7 @@ class Housekeeping:
         self._clock = clock
         self._indexing = Indexing(store, clock)
         self._tidying = Tidying(store)
-        self._index_at = clock() + _FIRST_SECONDS
+        self._index_at = clock() + _INDEX_SECONDS
         self._verifying = Verifying(store, verify_rate)
         self._tidy_at = clock() + _FIRST_SECONDS
         self._verify_at = clock() + _FIRST_SECONDS if verify_rate > 0 else float("inf")

@@ -17,6 +17,7 @@ _COMMANDS = {
     "mcp": ("mcp.command", "Let an agent recall what was done: tools over the Model Context Protocol."),
     "pack": ("pack", "A session as a zip that can be checked anywhere."),
     "raw": ("raw", "One line's exact bytes."),
+    "search": ("search", "What was said where: words, phrases, filters; the best hits first."),
     "sessions": ("sessions", "The agents' sessions, that with the latest event first."),
     "shell-helper": ("shell_helper", "The path of the shell helper, for sourcing."),
     "show": ("show", "A session as a readable transcript."),

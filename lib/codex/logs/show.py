@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import sys
 import time
@@ -16,6 +15,7 @@ from codex.logging.reading import Opened
 from codex.logging.terminal import db_option, json_option
 from codex.logs import colour
 from codex.logs.chosen import SESSION, session_opened
+from codex.logs.paged import print_paged
 from codex.logs.plain import one_line
 from codex.logs.read.events import Event, Filters, event_at, events, every
 from codex.logs.read.sessions import NoSuchSessionError, Session, children, session
@@ -74,7 +74,7 @@ def command(
         else:
             width = min(shutil.get_terminal_size().columns, _WIDEST)
             style = Style(colour.Ink(colour.is_wanted()), tools, width, mark)
-            _print(chain(_header(opened, chosen, style), transcript(found, style)), pager, style.ink.on)
+            print_paged(chain(_header(opened, chosen, style), transcript(found, style)), pager, style.ink.on)
     return 0
 
 
@@ -121,17 +121,6 @@ def _facts(known: Session, agents: list[str]) -> Iterator[tuple[str, str]]:
     yield "tokens", f"{known.tokens:,}" if known.tokens else ""
     yield "parent", known.parent_session_id or ""
     yield "agents", ", ".join(agents)
-
-
-def _print(pieces: Iterator[str], pager: bool, ink: bool) -> None:
-    """To the pager on a terminal, as it is read; else to standard output."""
-    if not (pager and sys.stdout.isatty() and sys.stdin.isatty()):
-        for piece in pieces:
-            sys.stdout.write(piece)
-        return
-    os.environ.setdefault("PAGER", "less")
-    os.environ.setdefault("LESS", "-FRX")
-    click.echo_via_pager(pieces, color=ink)
 
 
 def _print_bytes(pieces: Iterable[bytes]) -> None:

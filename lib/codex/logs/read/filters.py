@@ -7,14 +7,13 @@ from typing import Any, NamedTuple
 
 import apsw
 
-from codex.logging.store.connection import scalar
 from codex.logs.query import Choice, Query
+from codex.logs.read.sessions import find
 
 _LIVES = """
 SELECT g.id, s.session_id, s.format, m.cwd, m.started, m.last_event
 FROM generations AS g JOIN streams AS s ON s.id = g.stream LEFT JOIN summaries AS m ON m.generation = g.id
 WHERE g.superseded_by IS NULL ORDER BY g.id"""
-_LATEST = "SELECT session_id FROM session_lives ORDER BY last_event DESC, generation DESC LIMIT 1"
 
 
 class Life(NamedTuple):
@@ -63,10 +62,6 @@ def _has(value: str | None, wish: str) -> bool:
     return wish.lower().rstrip("*") in (value or "").lower()
 
 
-def _begins(value: str | None, wish: str) -> bool:
-    return (value or "").lower().startswith(wish.lower().rstrip("*"))
-
-
 def _ends(value: str | None, wish: str) -> bool:
     """Whether a folder is this one, or its path ends in it."""
     path, end = (value or "").rstrip("/\\"), wish.rstrip("/\\")
@@ -74,21 +69,18 @@ def _ends(value: str | None, wish: str) -> bool:
 
 
 def lives_of(connection: apsw.Connection, query: Query) -> list[Life] | None:
-    """The generations that the filters leave, oldest first; None where no filter is about them."""
+    """The generations that the filters leave, oldest first; None where no filter is about them.
+
+    Raises NoSuchSessionError.
+    """
     if query.session == query.project == query.agent == Choice() and query.since is None and query.until is None:
         return None
-    session = _with_last(connection, query.session)
+    session = Choice(*(tuple(_session(connection, wish) for wish in wishes) for wishes in query.session))
     rows: Iterable[Any] = connection.execute(_LIVES)
-    lives = [Life(*row) for row in rows]
-    known = {life.session_id for life in lives}
-
-    def is_session(value: str | None, wish: str) -> bool:
-        return value == wish if wish in known else _begins(value, wish)
-
     return [
         life
-        for life in lives
-        if _suits(session, life.session_id, is_session)
+        for life in (Life(*row) for row in rows)
+        if _suits(session, life.session_id, _is_like)
         and _suits(query.project, life.project, _ends)
         and _suits(query.agent, life.agent, _is_like)
         and (query.since is None or life.last_event is None or life.last_event >= query.since)
@@ -96,9 +88,6 @@ def lives_of(connection: apsw.Connection, query: Query) -> list[Life] | None:
     ]
 
 
-def _with_last(connection: apsw.Connection, choice: Choice) -> Choice:
-    """The choice of sessions, with the id of the one that has the latest event in the place of `last`."""
-    if "last" not in (*choice.wanted, *choice.unwanted):
-        return choice
-    last = str(scalar(connection, _LATEST) or "last")
-    return Choice(*(tuple(last if wish == "last" else wish for wish in wishes) for wishes in choice))
+def _session(connection: apsw.Connection, wish: str) -> str:
+    """The id of the session that is meant; what ends in `*` means all that begin like it."""
+    return wish if wish.endswith("*") else find(connection, wish)

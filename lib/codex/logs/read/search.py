@@ -132,7 +132,7 @@ def search(
     """The hits of a query from the offset-th on: the best first, or the newest; `context` is words of a snippet.
 
     An `exhaustive` search ranks and asks all there is, however long that takes. Raises DatabaseMissingError where the
-    database has no index.
+    database has no index, NoSuchSessionError where a filter names none.
     """
     if not has_relation(connection, "search_index"):
         raise DatabaseMissingError(

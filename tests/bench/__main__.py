@@ -20,6 +20,7 @@ from tests.bench import backfill as backfill_run
 from tests.bench import backlog as backlog_run
 from tests.bench import idle as idle_daemon
 from tests.bench import live as live_path
+from tests.bench import start as start_commands
 from tests.bench import verify as verify_run
 from tests.bench.corpus import MIB, SHAPES, Corpus, copy_corpus, make_corpus
 from tests.bench.figures import Report, draw, save
@@ -206,6 +207,17 @@ def idle(files: int, seconds: float, against: str | None, parent: str | None, ou
     """A daemon with nothing to do: share of a core, memory, and time from its start to its first row."""
     with _folder(parent) as folder:
         report = idle_daemon.measure(folder, files=files, seconds=seconds, against=against)
+    _finish([report], output)
+
+
+@command.command(epilog="\b\nExamples:\n  python -m tests.bench start\n  python -m tests.bench start --files 5000")
+@click.option("--files", type=click.IntRange(min=1), default=1000, help="Sessions in the database.")
+@click.option("--times", type=click.IntRange(min=1), default=9, help="How often each is run.")
+@_common
+def start(files: int, times: int, parent: str | None, output: str | None) -> None:
+    """How long `codex-logs` takes to start, from help to a first answer."""
+    with _folder(parent) as folder:
+        report = start_commands.measure(folder, files=files, times=times)
     _finish([report], output)
 
 

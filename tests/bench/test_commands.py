@@ -158,3 +158,9 @@ def test_other_programs_are_measured_and_plots_drawn_where_they_can_be_had(tmp_p
     drawn = sorted((tmp_path / "plots").glob("*.png"))
     assert [path.stem for path in drawn] in ([], sorted(plot["name"] for plot in answer["plots"]))
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in drawn)
+
+
+def test_start_runs_each_command(tmp_path: Path) -> None:
+    """From help to a completion: each of them ends well."""
+    rows = measure(tmp_path, "start --files 3 --times 1")
+    assert [row["command"] for row in rows][:2] == ["python -c pass", "codex-logs --help"]

@@ -90,3 +90,26 @@ def test_the_pager_shows_the_first_page_at_once(tmp_path: Path) -> None:
         assert "number 4999" not in shown.wait_for("number 1")
         shown.press("q")
         shown.wait_for("code 0")
+
+
+@pytest.mark.parametrize(
+    "command", ["codex-logs --tail 3", "python -m codex.logging.viewer --session-id deploy-the-parser"]
+)
+def test_older_readers_obey_nothing_either(folder: Path, command: str) -> None:
+    """On a terminal; elsewhere they give each letter as it is."""
+    with terminal(command, folder) as shown:
+        assert SHOWN in shown.wait_for("import parser").replace("\n", "")
+        assert shown.title() != "owned"
+    assert HOSTILE in succeed(command, folder)
+
+
+@pytest.mark.parametrize("command", ["show deploy --json", "--tail 3 --format json", "tail --json"])
+def test_json_on_a_terminal_is_safe_and_the_same(folder: Path, command: str) -> None:
+    """What a terminal would obey is an escape of JSON, and its value is what the agent wrote."""
+    with terminal(f"codex-logs {command}", folder) as shown:
+        text = shown.wait_for("import parser").replace("\n", "")
+        assert "\\u001b]0;owned\\u0007" in text
+        assert "\\u009b31m \\u202egnp.exe" in text
+    found = succeed(f"codex-logs {command}", folder)
+    events = json.loads(found) if found.startswith("[") else [json.loads(line) for line in found.splitlines()]
+    assert HOSTILE in "".join(event["message"] for event in events)

@@ -13,6 +13,7 @@ import click
 
 from codex.logging.errors import ConfigError
 from codex.logging.events import instant
+from codex.logging.plain import plain_json, visible
 
 _AGO = re.compile(r"(\d{1,9}) ?(s|m|min|h|d|w)(?: ago)?")
 _SECONDS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86_400, "w": 604_800}
@@ -43,15 +44,24 @@ def parse_moment(text: str) -> float | None:
 
 
 def print_lines(lines: Iterable[str]) -> None:
-    """Each text on a line of its own, as it is; buffered, where click.echo would flush each."""
+    """Each text on a line of its own, buffered, where click.echo would flush each.
+
+    It is written as it is; on a terminal what that would take as an order is shown.
+    """
+    shown = visible if sys.stdout.isatty() else str
     for line in lines:
-        sys.stdout.write(f"{line}\n")
+        sys.stdout.write(f"{shown(line)}\n")
+
+
+def to_json(value: object) -> str:
+    """JSON in one line that a terminal takes no order from: controls, and marks that turn text around, are escapes."""
+    return plain_json(json.dumps(value, ensure_ascii=False))
 
 
 def print_json(rows: Iterable[dict[str, object]]) -> None:
     """One JSON array, written row by row."""
     first = True
     for row in rows:
-        sys.stdout.write(("[\n" if first else ",\n") + json.dumps(row, ensure_ascii=False))
+        sys.stdout.write(("[\n" if first else ",\n") + to_json(row))
         first = False
     sys.stdout.write("[]\n" if first else "\n]\n")

@@ -1,29 +1,5 @@
-"""What others wrote, for a terminal: shown, never executed."""
+"""What others wrote, on its way to a terminal: shown, never executed."""
 
-from __future__ import annotations
+from codex.logging.plain import one_line, visible
 
-import re
-
-# Controls but newline and tab (C0, DEL, C1), marks that reorder what stands around them, and separators of lines.
-_UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
-
-
-def visible(text: str) -> str:
-    """The text with each control character as its escape (`\\x1b`, `\\u202e`); newlines and tabs stay as they are.
-
-    What a terminal would take as an order, or show in another order than it stands, is read as what it is. The line
-    ends of Windows are newlines.
-    """
-    if _UNSAFE.search(text) is None:
-        return text
-    return _UNSAFE.sub(_escape, text.replace("\r\n", "\n"))
-
-
-def one_line(text: str) -> str:
-    """The same in a single line: `⏎` for each newline, a space for each tab."""
-    return visible(text).replace("\n", "⏎").replace("\t", " ")
-
-
-def _escape(found: re.Match[str]) -> str:
-    code = ord(found[0])
-    return "\\r" if code == 13 else (f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}")
+__all__ = ["one_line", "visible"]

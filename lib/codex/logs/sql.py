@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import json
 import math
 import os
 import sys
@@ -15,7 +14,7 @@ from itertools import islice
 import click
 
 from codex.logging.errors import ConfigError
-from codex.logging.listing import print_json, print_lines
+from codex.logging.listing import print_json, print_lines, to_json
 from codex.logging.reading import reading
 from codex.logging.store.connection import translated
 from codex.logging.terminal import db_option, json_option
@@ -146,7 +145,7 @@ def _show(result: Result, form: str | None) -> None:
     elif form == "json":
         print_json(_records(result))
     elif form == "jsonl":
-        print_lines(json.dumps(record, ensure_ascii=False) for record in _records(result))
+        print_lines(map(to_json, _records(result)))
     else:
         print_table(result.columns, ([_cell(value) for value in row] for row in result.rows))
 

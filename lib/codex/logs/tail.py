@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import select
 import shutil
@@ -13,6 +12,7 @@ from collections.abc import Callable, Iterable
 
 import click
 
+from codex.logging.listing import to_json
 from codex.logging.reading import Opened, reading
 from codex.logging.store.connection import has_relation, translated
 from codex.logging.terminal import db_option
@@ -156,7 +156,7 @@ def _is_closed() -> bool:
 
 def _as_json(events: Iterable[Event]) -> None:
     for event in events:
-        sys.stdout.write(json.dumps(event.as_dict(), ensure_ascii=False) + "\n")
+        sys.stdout.write(to_json(event.as_dict()) + "\n")
     sys.stdout.flush()
 
 

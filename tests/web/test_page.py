@@ -148,6 +148,7 @@ def test_a_search_leads_to_the_place(writing: Page, daemon: Daemon, browser: Bro
         tab.keyboard.press("/")
         tab.keyboard.type('"needle" hay*')
         tab.keyboard.press("Enter")
+        tab.wait_for_selector(".hit")
         hit = tab.locator(".hit")
         assert hit.locator("mark").all_inner_texts() == ["needle", "haystack"]
         assert "<b>needle</b> in *this* haystack?\\x1b[31m" in hit.inner_text()

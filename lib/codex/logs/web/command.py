@@ -19,17 +19,15 @@ DEFAULT_PORT = 8765
 @click.option(
     "--port",
     type=click.IntRange(0, 65535),
-    default=DEFAULT_PORT,
-    show_default=True,
     metavar="N",
-    help="Port; 0 takes a free one.",
+    help=f"Port; 0 takes a free one.  [default: {DEFAULT_PORT}, or a free one where that is taken]",
 )
 @click.option("--host", default="127.0.0.1", show_default=True, metavar="ADDRESS", help="This machine's, of its own.")
 @click.option("--expose", is_flag=True, help="Let --host name an address that other machines reach, unencrypted.")
-@click.option("--open/--no-open", "open_browser", default=None, help="Open the browser.  [default: on a terminal]")
+@click.option("--open/--no-open", "browser", default=None, help="Open the browser.  [default: on a terminal]")
 @click.option("--no-token", is_flag=True, help="Let every program of this machine read, without the token in the URL.")
 @db_option
-def command(port: int, host: str, expose: bool, open_browser: bool | None, no_token: bool, db: str | None) -> int:
+def command(port: int | None, host: str, expose: bool, browser: bool | None, no_token: bool, db: str | None) -> int:
     """Serve a page with the sessions as they go on, search, usage and health, for this machine alone.
 
     The page reads and never writes. Ctrl-C ends it.
@@ -52,7 +50,8 @@ def command(port: int, host: str, expose: bool, open_browser: bool | None, no_to
         )
     from codex.logs.web.server import serve
 
-    return serve(database, host, port, with_token=not no_token, open_browser=open_browser)
+    ports = (DEFAULT_PORT, 0) if port is None else (port,)
+    return serve(database, host, ports, with_token=not no_token, open_browser=browser)
 
 
 def _is_loopback(host: str) -> bool:

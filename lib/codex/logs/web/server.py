@@ -16,6 +16,7 @@ import socket
 import sqlite3
 import sys
 import webbrowser
+from collections.abc import Sequence
 from contextlib import closing
 from types import FrameType
 from typing import Any
@@ -44,10 +45,10 @@ _SETTINGS = {
 }
 
 
-def serve(database: str, host: str, port: int, *, with_token: bool, open_browser: bool | None) -> int:
-    """Serve until a signal; the exit code. Raises ConfigError where the address can't be had."""
+def serve(database: str, host: str, ports: Sequence[int], *, with_token: bool, open_browser: bool | None) -> int:
+    """Serve until a signal, on the first of the ports that can be had; the exit code. Raises ConfigError for none."""
     _check(database)
-    listening = _listen(host, port)
+    listening = _listen(host, ports)
     port = listening.getsockname()[1]
     token = secrets.token_urlsafe(32) if with_token else None
     pulse = stream.Pulse(database)
@@ -144,15 +145,22 @@ def _check(database: str) -> None:
         )
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def _listen(host: str, ports: Sequence[int]) -> socket.socket:
+    port, *others = ports
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         listening = socket.socket(family, socket.SOCK_STREAM)
-        if os.name == "posix":
-            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind((host, port))
-        listening.listen(128)  # whoever asks from now on waits until the pages are there
+        try:
+            if os.name == "posix":
+                listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listening.bind((host, port))
+            listening.listen(128)  # whoever asks from now on waits until the pages are there
+        except OSError:
+            listening.close()
+            raise
     except OSError as error:
+        if others:
+            return _listen(host, others)
         raise ConfigError(
             f"{host}:{port} can't be had: {error.strerror or error}", hint="Choose another --port; 0 takes a free one."
         ) from error

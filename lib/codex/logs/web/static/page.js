@@ -54,12 +54,15 @@ export function when(ts) {
   return make("time", { datetime: iso, title: iso ? moment(ts) : "", "data-ts": ts }, ago(ts));
 }
 
-setInterval(() => {
+function keepTimes() {
   for (const time of document.querySelectorAll("time[data-ts]")) {
     const words = ago(Number(time.dataset.ts));
     if (time.textContent !== words) time.textContent = words;
+    if (!time.title) time.title = moment(Number(time.dataset.ts));
   }
-}, 1000);
+}
+keepTimes();
+setInterval(keepTimes, 1000);
 
 // One stream for what is in view: a browser has six connections to a host, for all of its tabs together.
 export function follow(address, heard) {

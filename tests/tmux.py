@@ -6,6 +6,7 @@ import os
 import shlex
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -64,9 +65,10 @@ def terminal(
     command: str, folder: Path, columns: int = 80, lines: int = 40, env: Mapping[str, str] | None = None
 ) -> Iterator[Terminal]:
     """A terminal in which the command runs, gone with the block."""
-    opened = Terminal(folder / "tmux")
-    try:
-        opened.start(command, folder, columns, lines, env or {})
-        yield opened
-    finally:
-        opened.end()
+    with tempfile.TemporaryDirectory(prefix="tmux-") as place:  # a socket's path has to be short
+        opened = Terminal(Path(place) / "s")
+        try:
+            opened.start(command, folder, columns, lines, env or {})
+            yield opened
+        finally:
+            opened.end()

@@ -81,6 +81,21 @@ def test_the_list_has_what_there_is_room_for(folder: Path, columns: int) -> None
         assert "…" not in text.splitlines()[0]
 
 
+def test_a_long_table_is_shown_by_pages(tmp_path: Path) -> None:
+    """Its heading is on the first one; with another PAGER it goes there, and a short one goes to none."""
+    logs = tmp_path / ".codex" / "sessions"
+    logs.mkdir(parents=True)
+    for number in range(60):
+        (logs / f"s-{number:02}.ndjson").write_text('{"role":"user","message":"x"}\n')
+    with terminal("codex-logs sessions --limit 60; echo code $?", tmp_path, lines=20) as shown:
+        assert "code" not in shown.wait_for("last event", "s-00")
+        shown.press("q")
+        shown.wait_for("code 0")
+    command = "codex-logs sessions --limit 60; codex-logs sessions --limit 3"
+    with terminal(command, tmp_path, lines=30, env={"PAGER": "grep s-59"}) as shown:
+        assert "s-30" not in shown.wait_for("s-59", "s-00")
+
+
 def test_the_pager_shows_the_first_page_at_once(tmp_path: Path) -> None:
     """Of a long session; and leaving it there ends the command."""
     log = tmp_path / ".codex" / "sessions" / "long.ndjson"

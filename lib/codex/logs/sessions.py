@@ -74,6 +74,7 @@ def command(
 
     A session works until its agent says that the turn has ended; then it waits for a person, or has ended. On a
     terminal a session is named by the beginning of its id that no other one has, which every command takes.
+    Exit codes: 0 listed, 1 unexpected, 2 a bad time, no such parent, no database.
     """
     with reading(db) as opened, translated(opened.path):
         above = parent and find(opened.connection, parent)

@@ -58,6 +58,7 @@ def command(
     """Show what was said and done in a session; without one, in that with the latest event.
 
     SESSION is an id, the beginning of one that no other has, or `last`. Calls of tools and their results are folded.
+    Exit codes: 0 shown, 1 unexpected, 2 no such session or line, no database.
     """
     if raw and as_json:
         raise click.UsageError("give --raw or --json, not both")

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Iterable, Sequence
 
+from codex.logs.paged import print_paged
 from codex.logs.plain import one_line
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """A heading and rows; numbers stand to the right, with thin grouping; None is a dash."""
+    """A heading and rows, by pages on a terminal; numbers stand to the right, with thin grouping; None is a dash."""
     shown = [list(row) for row in rows]
     if not sys.stdout.isatty():
         _print_plain(columns, shown)
@@ -25,7 +27,10 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Non
         table.add_column(name, justify="right" if figures else "left", no_wrap=True, overflow="ellipsis")
     for row in shown:
         table.add_row(*(Text(_cell(cell)) for cell in row))
-    console.print(table)
+    with console.capture() as made:
+        console.print(table)
+    long = len(shown) > shutil.get_terminal_size().lines - 3
+    print_paged(iter([made.get()]), long, not console.no_color)
 
 
 def _print_plain(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:

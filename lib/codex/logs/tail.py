@@ -61,6 +61,7 @@ def command(
     """Show the newest events of all sessions, or of these, by time; with -f go on with those that come.
 
     Each session has its own colour and a short name, which every command takes: its id's beginning that no other has.
+    Exit codes: 0 shown, 1 unexpected, 2 no such session, no database, 130 ended by Ctrl-C.
     """
     filters = Filters(roles, kinds, tools, said=not (as_json or kinds))
     with reading(db) as opened, translated(opened.path):

@@ -24,7 +24,7 @@ def folder(tmp_path: Path) -> Path:
     """A folder with two sessions in its log folder and their database; one says what no terminal must obey."""
     logs = tmp_path / ".codex" / "sessions"
     logs.mkdir(parents=True)
-    append(logs / "deploy-the-parser.ndjson", f"Please look: {HOSTILE}", "word " * 60, CODE)
+    append(logs / "deploy-the-parser.ndjson", f"Please look: {HOSTILE}", "sentence " * 40, CODE)
     append(logs / "fix-the-lexer.ndjson", "older", second=1)
     succeed("codex-import-ndjson --all", tmp_path)
     return tmp_path
@@ -46,18 +46,19 @@ def test_a_transcript_on_a_terminal(folder: Path, columns: int, env: dict[str, s
         assert SHOWN in text.replace("\n", "")
         assert shown.title() != "owned"
         assert bool(COLOUR.search(shown.screen(colour=True))) == (not env)
-        assert max(map(len, text.splitlines())) <= columns
+        assert max(map(len, text.splitlines())) <= min(columns, 100)
+        assert all(line.endswith("sentence") for line in text.splitlines() if line.startswith("sentence"))
 
 
 @pytest.mark.parametrize("columns", [80, 200])
 @pytest.mark.parametrize("env", [{}, {"NO_COLOR": "1"}], ids=["colour", "NO_COLOR"])
 def test_a_line_for_each_event_that_comes(daemon: Daemon, tmp_path: Path, columns: int, env: dict[str, str]) -> None:
     """Cut to the terminal's width, short names by which sessions are found again, Ctrl-C ends it."""
-    append(daemon.log_dir / "deploy-the-parser.ndjson", f"Please look: {HOSTILE}", "word " * 60)
+    append(daemon.log_dir / "deploy-the-parser.ndjson", f"Please look: {HOSTILE}", "sentence " * 40)
     daemon.start()
     daemon.wait_for_rows(2)
     with terminal(f"codex-logs tail -f --db '{daemon.database}'; echo code $?", tmp_path, columns, env=env) as shown:
-        shown.wait_for("word")
+        shown.wait_for("sentence")
         append(daemon.log_dir / "fix-the-lexer.ndjson", "and this", second=6)
         lines = [line for line in shown.wait_for("and this").splitlines() if line.startswith("09:00")]
         assert [line.split()[:3] for line in lines] == [["09:00:05+0000", "depl", "user:"]] * 2 + [

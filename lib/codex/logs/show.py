@@ -74,7 +74,7 @@ def command(
             print_json(event.as_dict() for event in found)
         else:
             width = min(shutil.get_terminal_size().columns, _WIDEST)
-            style = Style(colour.Ink(colour.is_wanted()), tools, width, mark)
+            style = Style(colour.Ink(colour.is_wanted()), tools, width, mark, sys.stdout.isatty())
             print_paged(chain(_header(opened, chosen, style), transcript(found, style)), pager, style.ink.on)
     return 0
 

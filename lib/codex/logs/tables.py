@@ -9,6 +9,8 @@ from collections.abc import Iterable, Sequence
 from codex.logs.paged import print_paged
 from codex.logs.plain import one_line
 
+_KEPT = 22  # columns no wider than this keep their width where there is too little room for all
+
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """A heading and rows, by pages on a terminal; numbers stand to the right, with thin grouping; None is a dash."""
@@ -24,7 +26,14 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Non
     table = Table(box=None, pad_edge=False, header_style="bold")
     for index, name in enumerate(columns):
         figures = any(isinstance(row[index], int | float) for row in shown)
-        table.add_column(name, justify="right" if figures else "left", no_wrap=True, overflow="ellipsis")
+        width = max(len(name), *(len(_cell(row[index])) for row in shown)) if shown else len(name)
+        table.add_column(
+            name,
+            justify="right" if figures else "left",
+            no_wrap=True,
+            overflow="ellipsis",
+            min_width=width if width <= _KEPT else None,
+        )
     for row in shown:
         table.add_row(*(Text(_cell(cell)) for cell in row))
     with console.capture() as made:

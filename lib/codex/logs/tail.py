@@ -30,6 +30,7 @@ from codex.logs.words import words
 _BUSY_SECONDS, _IDLE_SECONDS, _BUSY_FOR = 0.01, 0.025, 2.0
 _CHORE_SECONDS = 0.5
 _MOST = 1000
+_TOOL_CELLS, _FEWEST_CELLS = 24, 8
 _MARKS = {"reasoning": "thinks", "tool_call": "calls", "tool_result": "gets"}
 
 
@@ -209,7 +210,7 @@ def _who(event: Event) -> str:
     mark = _MARKS.get(event.kind)
     role = one_line(event.role)
     if event.kind == "tool_call" and event.tool:
-        return f"{role} calls {one_line(event.tool)}"
+        return f"{role} calls {_cut(one_line(event.tool), _TOOL_CELLS)}"
     return f"{role} {mark}" if mark and event.kind != "tool_result" else role
 
 
@@ -221,7 +222,7 @@ def _what(event: Event) -> str:
 
 def _cut(text: str, cells: int) -> str:
     """The text within so many columns of the terminal."""
-    cells = max(cells, 20)
+    cells = max(cells, _FEWEST_CELLS)
     if text.isascii():
         return text if len(text) <= cells else text[: cells - 1] + "…"
     from rich.cells import cell_len, set_cell_size

@@ -18,9 +18,10 @@ def local_time(seconds: float | None, form: str = "%Y-%m-%d %H:%M:%S%z") -> str:
 
 
 def ago(seconds: float | None, now: float) -> str:
-    """`2h ago`; a time to come, or too long ago for that, as it is."""
+    """`2h ago`; the day where it is too long ago for that, and a time to come as it is."""
     if seconds is None or not 0 <= now - seconds < 100 * 86400:
-        return local_time(seconds, "%Y-%m-%d %H:%M%z")
+        is_past = seconds is not None and seconds < now
+        return local_time(seconds, "%Y-%m-%d" if is_past else "%Y-%m-%d %H:%M%z")
     past, unit = now - seconds, 1.0
     for limit, name in _STEPS:
         if past < limit:

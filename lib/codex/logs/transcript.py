@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator
+from textwrap import fill
 from typing import NamedTuple
 
 from codex.logs import calls
@@ -17,6 +18,7 @@ from codex.logs.words import words
 _FENCE = re.compile(
     r"^( {0,3})(```+|~~~+)[ \t]*([^\s`]*)[^\n`]*\n(.*?)(?:^ {0,3}\2[ \t]*$\n?|\Z)", re.MULTILINE | re.DOTALL
 )
+_ITEM = re.compile(r"\s*(?:[-*•]|\d+[.)])?\s+")
 _HEADING = re.compile(r"^#{1,6} .*$", re.MULTILINE)
 # How much of a call, of its result and of a change is shown when tools are folded: lines.
 _CALL_LINES, _RESULT_LINES, _CHANGE_LINES = 3, 3, 12
@@ -28,13 +30,15 @@ _SPEAKERS = {"user": "green", "assistant": "cyan", "tool": "blue", "system": "ye
 class Style(NamedTuple):
     """How a transcript is made: `tools` is full, fold or none; `width` in columns is that of its rules.
 
-    The event at the position `mark` is marked.
+    The event at the position `mark` is marked. With `wrap`, for terminals, prose is broken at words to the width, and
+    what is folded is cut to it.
     """
 
     ink: Ink
     tools: str = "fold"
     width: int = 80
     mark: int | None = None
+    wrap: bool = False
 
 
 def transcript(events: Iterable[Event], style: Style) -> Iterator[str]:
@@ -81,27 +85,43 @@ def _speech(event: Event, style: Style) -> str:
     if calls.failed(event):
         return ink(f"✗ {visible(event.message)}", fg="red") + "\n"
     if event.kind == "reasoning":
-        return _each_line(visible(event.message.strip("\n")), lambda line: ink(f"  ~ {line}", dim=True, italic=True))
-    return _message(visible(words(event).strip("\n")), ink) + "\n"
+        thought = _broken(visible(event.message.strip("\n")), style, 4)
+        return _each_line(thought, lambda line: ink(f"  ~ {line}", dim=True, italic=True))
+    return _message(visible(words(event).strip("\n")), style) + "\n"
 
 
-def _message(text: str, ink: Ink) -> str:
+def _message(text: str, style: Style) -> str:
     """The text as it is, with headings, fenced code and changes in colour."""
-    if not ink.on:
-        return text
+    ink = style.ink
     if is_diff(text):
-        return highlighted(text, "diff")
+        return highlighted(text, "diff") if ink.on else text
     pieces, end = [], 0
     for fence in _FENCE.finditer(text):
         code = fence[4]
-        pieces.append(_headings(text[end : fence.start(4)], ink))
-        pieces.append(highlighted(code, "diff" if is_diff(code) else fence[3]))
+        pieces.append(_prose(text[end : fence.start(4)], style))
+        pieces.append(highlighted(code, "diff" if is_diff(code) else fence[3]) if ink.on else code)
         end = fence.end(4)
-    return "".join(pieces) + _headings(text[end:], ink)
+    return "".join(pieces) + _prose(text[end:], style)
 
 
-def _headings(text: str, ink: Ink) -> str:
-    return _HEADING.sub(lambda found: ink(found[0], bold=True), text)
+def _prose(text: str, style: Style) -> str:
+    broken = _broken(text, style)
+    return _HEADING.sub(lambda found: style.ink(found[0], bold=True), broken) if style.ink.on else broken
+
+
+def _broken(text: str, style: Style, start: int = 0) -> str:
+    """The text, with lines that are too long broken at words; `start` columns are taken already."""
+    width = style.width - start
+    if not style.wrap:
+        return text
+    return "\n".join(line if len(line) <= width else _fill(line, width) for line in text.split("\n"))
+
+
+def _fill(line: str, width: int) -> str:
+    """Several lines of one, the later ones indented as a list's item is."""
+    begins = _ITEM.match(line)
+    indent = " " * min(len(begins[0]) if begins else 0, width // 2)
+    return fill(line, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False) or line
 
 
 def _call(event: Event, style: Style) -> str:
@@ -139,10 +159,12 @@ def _fold(text: str, most: int, style: Style) -> str:
     if style.tools == "full":
         return text
     lines = text.split("\n")
-    kept = [line if len(line) <= _LINE_LETTERS else f"{line[:_LINE_LETTERS]}…" for line in lines[:most]]
-    if len(lines) <= most and "".join(kept) == "".join(lines):
+    letters = max(20, style.width - 5) if style.wrap else _LINE_LETTERS
+    shown = [line.expandtabs(4) if style.wrap else line for line in lines[:most]]
+    kept = [line if len(line) <= letters else f"{line[:letters]}…" for line in shown]
+    if len(lines) <= most and kept == shown:
         return text
-    left = len(text) - sum(map(len, kept))
+    left = max(0, len(text) - sum(map(len, kept)))
     more = f"{len(lines) - most:,} lines, " if len(lines) > most else ""
     return "\n".join([*kept, f"… {more}{left:,} letters more: --tools full"])
 

@@ -18,6 +18,7 @@ from codex.logging import terminal
 from tests.bench import append as append_call
 from tests.bench import backfill as backfill_run
 from tests.bench import backlog as backlog_run
+from tests.bench import follow as follow_tail
 from tests.bench import idle as idle_daemon
 from tests.bench import live as live_path
 from tests.bench import start as start_commands
@@ -207,6 +208,17 @@ def idle(files: int, seconds: float, against: str | None, parent: str | None, ou
     """A daemon with nothing to do: share of a core, memory, and time from its start to its first row."""
     with _folder(parent) as folder:
         report = idle_daemon.measure(folder, files=files, seconds=seconds, against=against)
+    _finish([report], output)
+
+
+@command.command(epilog="\b\nExamples:\n  python -m tests.bench follow\n  python -m tests.bench follow --events 1000")
+@click.option("--events", type=click.IntRange(min=1), default=200, help="How many are appended.")
+@click.option("--seconds", type=click.FloatRange(min=0, min_open=True), default=10, help="How long it is quiet then.")
+@_common
+def follow(events: int, seconds: float, parent: str | None, output: str | None) -> None:
+    """How far `codex-logs tail -f` is behind a commit, and behind the append."""
+    with _folder(parent) as folder:
+        report = follow_tail.measure(folder, events=events, seconds=seconds)
     _finish([report], output)
 
 

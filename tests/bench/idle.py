@@ -31,10 +31,10 @@ def measure(folder: Path, *, files: int, seconds: float, against: str | None = N
         processes = [Path(f"/proc/{daemon.process.pid}") for daemon in daemons.values() if daemon.process]
         for process in processes:
             wait_for(lambda process=process: _rests(process), 60, "the daemon to rest")  # type: ignore[misc]
-        used = [_processor_seconds(process) for process in processes]
+        used = [processor_seconds(process) for process in processes]
         time.sleep(seconds)
         for row, process, former in zip(rows, processes, used, strict=True):
-            row["% of a core"] = (_processor_seconds(process) - former) / seconds * 100
+            row["% of a core"] = (processor_seconds(process) - former) / seconds * 100
             row["RSS MiB"] = _memory(process, "VmRSS")
             row["peak RSS MiB"] = _memory(process, "VmHWM")
     notes = [f"idle for {seconds:g} s", f"before: {before}; after: {load()}"]
@@ -63,12 +63,12 @@ def _start(daemon: Daemon, files: int, environment: dict[str, str]) -> dict[str,
 
 def _rests(process: Path) -> bool:
     """Whether it used less than a hundredth of the last moment."""
-    used = _processor_seconds(process)
+    used = processor_seconds(process)
     time.sleep(_REST_SECONDS)
-    return _processor_seconds(process) - used < _REST_SECONDS / 100
+    return processor_seconds(process) - used < _REST_SECONDS / 100
 
 
-def _processor_seconds(process: Path) -> float:
+def processor_seconds(process: Path) -> float:
     """Time on a core of all its threads, to the nanosecond."""
     tasks = (process / "task").glob("*/schedstat")
     return sum(int(task.read_text().split()[0]) for task in tasks) / 1e9

@@ -164,3 +164,10 @@ def test_start_runs_each_command(tmp_path: Path) -> None:
     """From help to a completion: each of them ends well."""
     rows = measure(tmp_path, "start --files 3 --times 1")
     assert [row["command"] for row in rows][:2] == ["python -c pass", "codex-logs --help"]
+
+
+@linux_only
+def test_follow_shows_every_event(tmp_path: Path) -> None:
+    """Each one that is appended, in its order."""
+    rows = measure(tmp_path, "follow --events 5 --seconds 0.1")
+    assert [row["from"] for row in rows] == ["commit", "append"]

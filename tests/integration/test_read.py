@@ -18,6 +18,7 @@ from codex.logs.plain import one_line, visible
 from codex.logs.read.events import Event, Filters, count, event, event_at, events, every, newest
 from codex.logs.read.following import Following
 from codex.logs.read.sessions import NoSuchSessionError, find
+from tests.daemon import wait_for
 from tests.importer import Importer
 
 
@@ -136,6 +137,22 @@ def test_following_gives_each_new_event_once(importer: Importer, log_dir: Path, 
     assert sorted(chain(*looks)) == sorted([*(f"a{number}" for number in range(3, 10)), "rotated"])
     assert all(len(look) <= 6 for look in looks)
     assert looks[-1] == []
+
+
+def test_following_goes_on_when_the_clock_was_set_back(
+    importer: Importer, log_dir: Path, reader: apsw.Connection
+) -> None:
+    """Commits that seem to be older than those before them are found a moment later."""
+    append(log_dir, "a.ndjson", record("old"))
+    append(log_dir, "b.ndjson", record("older"))
+    importer.sweep()
+    following = Following(reader)
+    importer.ahead = -100_000.0
+    append(log_dir, "b.ndjson", record("new"))
+    importer.sweep()
+    found: list[Event] = []
+    wait_for(lambda: found.extend(following.look()) or found, what="the row with an old time")
+    assert said(found) == ["new"]
 
 
 def test_following_a_file_that_is_written_anew(importer: Importer, log_dir: Path, reader: apsw.Connection) -> None:

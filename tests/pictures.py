@@ -54,6 +54,7 @@ class Picture(NamedTuple):
 PICTURES = {
     "sessions": Picture("codex-logs sessions --limit 8", 120),
     "show": Picture(f"codex-logs show {_SAMPLE[:8]} --no-pager"),
+    "search": Picture("codex-logs search 'timeout parser' --limit 4"),
     "stats": Picture("codex-logs stats"),
 }
 

@@ -70,12 +70,13 @@ def ask(database: Path, *calls: tuple[str, dict[str, object]], options: tuple[st
     return anyio.run(talk)
 
 
-def test_the_tools_say_what_they_are_for(filled: Path) -> None:
-    """Four of them, each described with its arguments, each marked as one that only reads."""
+@pytest.mark.parametrize("mode", ["auto", "legacy"])
+def test_the_tools_say_what_they_are_for(filled: Path, mode: str) -> None:
+    """Four of them, each described with its arguments, each marked as one that only reads; to older clients too."""
 
     async def talk() -> tuple[str | None, list[Any]]:
         server = StdioServerParameters(command=str(BIN / "codex-logs"), args=["mcp", "--db", str(filled)])
-        async with Client(server) as client:
+        async with Client(server, mode=mode) as client:
             return client.instructions, (await client.list_tools()).tools
 
     instructions, tools = anyio.run(talk)
@@ -146,6 +147,19 @@ def test_a_long_message_is_read_piece_by_piece(filled: Path) -> None:
     assert 15_000 < len(event["message"]) < 20_000
     (event,) = second.result["events"]
     assert (event["message"], "clipped" in event) == ("é" * 10, False)
+
+
+def test_no_name_breaks_the_limit(filled: Path, log_dir: Path) -> None:
+    """A folder, a branch or a title of any length is cut as a message is."""
+    message = {"role": "user", "content": "hello"}
+    line = {"type": "user", "uuid": "u", "sessionId": "wide", "cwd": "/é" * 40_000, "gitBranch": "b" * 90_000}
+    (log_dir / "wide.jsonl").write_text(
+        json.dumps(line | {"message": message, "timestamp": "2026-01-06T00:00:00Z"}) + "\n"
+    )
+    import_all(log_dir, filled)
+    (answer,) = ask(filled, ("sessions", {"limit": 2}))
+    assert len(answer.text.encode()) <= 40_000
+    assert (answer.result["sessions"][0]["session_id"], answer.result["sessions"][0]["clipped"]) == ("wide", True)
 
 
 def test_hostile_words_are_data(filled: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from tests import pictures
 
-SAYS = {"sessions": "waiting", "show": "parser.done", "stats": "█"}
+SAYS = {"sessions": "waiting", "show": "parser.done", "search": "timeout", "stats": "█"}
 
 
 def check(svg: str, name: str) -> None:

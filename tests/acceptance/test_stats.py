@@ -95,7 +95,8 @@ def test_each_key_counts_what_is_its(filled: Path) -> None:
     assert figures(counted(filled, "agent")["codex"]) == [1, 6, 1, 1, 1]
     assert figures(counted(filled, "project")["/work/tool"]) == [1, 6, 1, 2, 1]
     assert counted(filled, "project")["/work/tool"]["cost"] == pytest.approx(600 * 3 / 1e6)
-    assert counted(filled, "model")["claude-sonnet-4-5-20250929"]["tokens"] == 600
+    model = counted(filled, "model")["claude-sonnet-4-5-20250929"]
+    assert figures(model, "events", "tokens", "errors") == [3, 600, None]
     assert counted(filled, "role")["tool"]["events"] == 2
     assert list(counted(filled, "hour")) == ["12"]
     assert figures(counted(filled, "session")[THREAD], "first") == ["2026-01-03T12:30:00.000Z"]
@@ -140,6 +141,17 @@ def test_a_terminal_gets_bars_and_a_line(filled: Path) -> None:
     line = next(line for line in shown.splitlines() if line.startswith("30 days")).split()[-1]
     assert (len(line), line[-2:]) == (30, "▃█")
     assert next(line for line in shown.splitlines() if line.startswith("Bash")).rstrip().endswith("█" * 24)
+
+
+@pytest.mark.parametrize("columns", [200, 70, 40])
+def test_no_figure_is_ever_cut(filled: Path, columns: int) -> None:
+    """On a narrow terminal names give way, and bars; what is wider still wraps, but every figure is whole."""
+    terminal = f"script -qec 'codex-logs stats --by model --db {filled}' /dev/null"
+    shown = succeed(terminal, filled.parent, {"TERM": "xterm", "COLUMNS": str(columns)})
+    line = next(line for line in shown.splitlines() if line.startswith("claude-"))
+    assert line.split()[1:8] == ["1", "3", "-", "2", "-", "600", "0.00"]
+    assert ("█" in line) == (columns == 200)
+    assert ("…" in line) == (columns < 200)
 
 
 def test_letters_show_figures() -> None:

@@ -16,7 +16,7 @@ from codex.logging.listing import print_json, time_option
 from codex.logging.reading import Opened, reading
 from codex.logging.store.connection import translated
 from codex.logging.terminal import db_option, json_option
-from codex.logs.charts import bar, sparkline
+from codex.logs.charts import sparkline
 from codex.logs.chosen import SESSION
 from codex.logs.prices import Prices, Spent, read_prices, spent
 from codex.logs.read import stats, usage
@@ -27,7 +27,6 @@ from codex.logs.times import local_time
 
 _DAYS = 30
 _TOP = 8
-_BAR = 24
 _IN_ORDER = ("day", "hour")
 
 
@@ -182,14 +181,12 @@ def _show_overview(overview: Overview, prices: Prices) -> None:
     width = max(len(name) for name, _ in facts)
     for name, value in facts:
         click.echo(f"{name:<{width}}  {value}")
-    _show_top(
-        ("tool", "calls", "errors"), [[each.key, each.tool_calls, each.errors] for each in overview.tools], drawn=drawn
-    )
-    _show_top(
-        ("model", "tokens", "calls", "cost"),
-        [[each.key or "unknown", each.tokens, each.calls, each.cost] for each in overview.models],
-        drawn=drawn,
-    )
+    tools: list[list[object]] = [[each.key, each.tool_calls, each.errors] for each in overview.tools]
+    models: list[list[object]] = [
+        [each.key or "unknown", each.tokens, each.calls, each.cost] for each in overview.models
+    ]
+    _show_top(("tool", "calls", "errors"), tools, [each.tool_calls for each in overview.tools], drawn=drawn)
+    _show_top(("model", "tokens", "calls", "cost"), models, [each.tokens for each in overview.models], drawn=drawn)
 
 
 def _last_days(days: Sequence[Line]) -> list[int]:
@@ -200,35 +197,29 @@ def _last_days(days: Sequence[Line]) -> list[int]:
     return [known.get(str(last - timedelta(days=ago)), 0) for ago in range(_DAYS - 1, -1, -1)]
 
 
-def _show_top(columns: tuple[str, ...], rows: list[list[object]], *, drawn: bool) -> None:
-    """The first rows with a bar each, by their first figure; all of them where nobody looks."""
+def _show_top(columns: tuple[str, ...], rows: list[list[object]], figures: Sequence[float], *, drawn: bool) -> None:
+    """The first rows with a bar each; all of them where nobody looks."""
     if not rows:
         return
     click.echo()
-    if not drawn:
-        print_table(columns, rows)
-        return
-    most = max(_number(row[1]) for row in rows)
-    print_table((*columns, ""), [[*row, bar(_number(row[1]), most, _BAR)] for row in rows[:_TOP]])
-    if len(rows) > _TOP:
-        click.echo(f"and {len(rows) - _TOP} more: codex-logs stats --by {columns[0]}")
-
-
-def _number(value: object) -> float:
-    return float(value) if isinstance(value, int | float) else 0.0
+    most = _TOP if drawn else len(rows)
+    print_table(columns, rows[:most], figures[:most])
+    if len(rows) > most:
+        click.echo(f"and {len(rows) - most} more: codex-logs stats --by {columns[0]}")
 
 
 def _show_lines(by: str, lines: Sequence[Line], prices: Prices) -> None:
-    drawn = sys.stdout.isatty()
     heading = f"{by} ({time.strftime('%Z')})" if by in _IN_ORDER else by
-    columns = [heading, "sessions", "events", "turns", "calls", "errors", "tokens", "cost"]
-    most = max((line.counts.events for line in lines), default=0)
-    rows: list[list[object]] = []
-    for line in lines:
-        counts, tokens = line
-        figures = (counts.sessions, counts.events, counts.turns, counts.tool_calls, counts.errors)
-        cells: list[object] = [counts.key or "unknown", *figures, tokens and tokens.tokens, tokens and tokens.cost]
-        rows.append([*cells, bar(counts.events, most, _BAR)] if drawn else cells)
-    print_table([*columns, "events"] if drawn else columns, rows)
-    if any(tokens and tokens.cost is not None for _, tokens in lines):
+    columns = (heading, "sessions", "events", "turns", "calls", "errors", "tokens", "cost")
+    rows = [
+        [
+            line.counts.key or "unknown",
+            *line.counts[1:6],
+            line.spent and line.spent.tokens,
+            line.spent and line.spent.cost,
+        ]
+        for line in lines
+    ]
+    print_table(columns, rows, [line.counts.events for line in lines])
+    if any(line.spent and line.spent.cost is not None for line in lines):
         click.echo(f"Cost in {prices.currency} by the prices of {prices.dated}.", err=True)

@@ -6,40 +6,62 @@ import shutil
 import sys
 from collections.abc import Iterable, Sequence
 
+from codex.logs.charts import bar
 from codex.logs.paged import print_paged
 from codex.logs.plain import one_line
 
-_KEPT = 22  # columns no wider than this keep their width where there is too little room for all
+_SHORT = 8  # letters that are left of a text at least
+_GAP = 2
+_BAR, _SHORTEST_BAR = 24, 4
 
 
-def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """A heading and rows, by pages on a terminal; numbers stand to the right, with thin grouping; None is a dash."""
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], bars: Sequence[float] = ()) -> None:
+    """A heading and rows, by pages on a terminal; numbers stand to the right, with thin grouping; None is a dash.
+
+    On a terminal texts are cut to its width, numbers never; `bars`, a figure for each row, are drawn at the rows' end
+    where there is room for them.
+    """
     shown = [list(row) for row in rows]
-    if not sys.stdout.isatty():
+    if sys.stdout.isatty():
+        _print_wide(columns, shown, bars)
+    else:
         _print_plain(columns, shown)
-        return
+
+
+def _print_wide(columns: Sequence[str], rows: Sequence[Sequence[object]], bars: Sequence[float]) -> None:
+    from rich.cells import cell_len
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     console = Console(highlight=False)
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for index, name in enumerate(columns):
-        figures = any(isinstance(row[index], int | float) for row in shown)
-        width = max(len(name), *(len(_cell(row[index])) for row in shown)) if shown else len(name)
-        table.add_column(
-            name,
-            justify="right" if figures else "left",
-            no_wrap=True,
-            overflow="ellipsis",
-            min_width=width if width <= _KEPT else None,
-        )
-    for row in shown:
-        table.add_row(*(Text(_cell(cell)) for cell in row))
+    cells = [[_cell(cell) for cell in row] for row in rows]
+    figures = [any(isinstance(row[index], int | float) for row in rows) for index in range(len(columns))]
+    widths = _cut([max(map(cell_len, column)) for column in zip(columns, *cells, strict=True)], figures, console.width)
+    for name, is_figure, width in zip(columns, figures, widths, strict=True):
+        table.add_column(name, justify="right" if is_figure else "left", no_wrap=True, overflow="ellipsis", width=width)
+    whole = sum(widths) + _GAP * (len(widths) - 1)
+    room = min(_BAR, console.width - whole - _GAP)
+    drawn = [bar(figure, max(bars), room) for figure in bars] if room >= _SHORTEST_BAR else []
+    if drawn:
+        table.add_column("", no_wrap=True)
+    for number, row in enumerate(cells):
+        table.add_row(*(Text(cell) for cell in row), *drawn[number : number + 1])
+    console.width = max(console.width, whole)
     with console.capture() as made:
         console.print(table)
-    long = len(shown) > shutil.get_terminal_size().lines - 3
-    print_paged(iter([made.get()]), long, not console.no_color)
+    print_paged(iter([made.get()]), len(rows) > shutil.get_terminal_size().lines - 3, not console.no_color)
+
+
+def _cut(widths: list[int], figures: Sequence[bool], room: int) -> list[int]:
+    """The columns' widths, of which texts, the widest first, give way until all have room."""
+    texts = [index for index, is_figure in enumerate(figures) if not is_figure]
+    over = sum(widths) + _GAP * (len(widths) - 1) - room
+    while over > 0 and texts and widths[widest := max(texts, key=widths.__getitem__)] > _SHORT:
+        widths[widest] -= 1
+        over -= 1
+    return widths
 
 
 def _print_plain(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:

@@ -76,7 +76,7 @@ class Tools:
             most = min(limit, self._limits.rows)
             parsed = queries.parse(query, time.time())
             found = searching.search(connection, parsed, limit=most + 1, offset=offset, sort=sort)
-        rows = (Row(_hit(hit), str(offset + number), "snippet") for number, hit in enumerate(found.hits))
+        rows = (Row(_hit(hit), str(offset + number)) for number, hit in enumerate(found.hits))
         facts: dict[str, object] = {"total": found.total, "more_than_total": found.capped}
         return page("hits", rows, limit, self._limits, facts)
 
@@ -96,7 +96,7 @@ class Tools:
         most = min(limit, self._limits.rows)
         with self._opened() as connection:
             found = list(islice(sessions_of.sessions(connection, choice), offset, offset + most + 1))
-        rows = (Row(_session(session), str(offset + number), "title") for number, session in enumerate(found))
+        rows = (Row(_session(session), str(offset + number)) for number, session in enumerate(found))
         return page("sessions", rows, limit, self._limits)
 
     def show(
@@ -125,7 +125,7 @@ class Tools:
             if cursor is None and seq is not None:
                 events = (event for event in events if event.seq >= seq)
             rows = _events(events, offset if cursor is None else 0, characters)
-            return page("events", rows, limit, self._limits, {"session_id": session_id})
+            return page("events", rows, limit, self._limits, {"session_id": shown(session_id, _SNIPPET)[0]})
 
     def usage(
         self,
@@ -147,7 +147,7 @@ class Tools:
                 connection, by, after=_moment(after), before=_moment(before), agent=agent, project=project
             )
             found = list(spent(tokens, prices))[offset:]
-        rows = (Row(row.as_dict(by, prices.currency), str(offset + number), by) for number, row in enumerate(found))
+        rows = (Row(row.as_dict(by, prices.currency), str(offset + number)) for number, row in enumerate(found))
         return page("usage", rows, limit, self._limits, {"prices_of": prices.dated, "time_zone": time.strftime("%Z")})
 
     @contextmanager
@@ -215,7 +215,7 @@ def _events(events: Iterator[Event], offset: int, most: int) -> Iterator[Row]:
         }
         if clipped:
             record["clipped"] = True
-        yield Row(record, str(former), "message")
+        yield Row(record, str(former))
         former, offset = event.position, 0
 
 

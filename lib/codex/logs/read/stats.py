@@ -62,7 +62,7 @@ WITH calls AS MATERIALIZED (
     SELECT c.tool, count(*) AS errors
     FROM failed AS f JOIN calls AS c ON c.call_id = f.call_id AND c.generation = f.generation GROUP BY 1
 )
-SELECT c.tool, count(DISTINCT c.stream), count(*), 0, count(*), coalesce(max(f.errors), 0), min(c.ts), max(c.ts)
+SELECT c.tool, count(DISTINCT c.stream), count(*), NULL, count(*), coalesce(max(f.errors), 0), min(c.ts), max(c.ts)
 FROM calls AS c LEFT JOIN failures AS f ON f.tool = c.tool GROUP BY 1 ORDER BY 1"""  # noqa: S608
 _QUERIES["tool"] = _BY_TOOL
 _SESSIONS = """
@@ -73,14 +73,17 @@ WHERE (:after IS NULL OR last_event >= :after) AND (:before IS NULL OR started <
 
 
 class Counts(NamedTuple):
-    """What happened on one day, with one tool …, as `key` says. Times are epoch seconds."""
+    """What happened on one day, with one tool …, as `key` says. Times are epoch seconds.
+
+    What isn't told by such a key is None: turns by tool, turns and errors by model.
+    """
 
     key: str | None
     sessions: int
     events: int
-    turns: int
+    turns: int | None
     tool_calls: int
-    errors: int
+    errors: int | None
     first: float | None
     last: float | None
 
@@ -103,7 +106,10 @@ def read_counts(connection: apsw.Connection, by: str, selection: Selection) -> l
     if not has_relation(connection, "summaries"):
         return []
     rows = connection.execute(_QUERIES[by], selection._asdict())
-    return [_counts(row) for row in rows if by != "model" or row[0] is not None]
+    counts = [_counts(row) for row in rows]
+    if by == "model":
+        return [each._replace(turns=None, errors=None) for each in counts if each.key is not None]
+    return counts
 
 
 def count_sessions(connection: apsw.Connection, selection: Selection) -> int:
@@ -116,4 +122,5 @@ def count_sessions(connection: apsw.Connection, selection: Selection) -> int:
 
 def _counts(row: tuple[Any, ...]) -> Counts:
     key, sessions, events, turns, calls, errors, first, last = row
-    return Counts(None if key is None else str(key), sessions, events, int(turns), calls, int(errors), first, last)
+    turns = None if turns is None else int(turns)
+    return Counts(None if key is None else str(key), sessions, events, turns, calls, int(errors), first, last)

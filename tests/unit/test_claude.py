@@ -202,3 +202,23 @@ def test_titles_and_failures() -> None:
 def _note(fields: Fields):  # type: ignore[no-untyped-def]
     assert fields.note is not None
     return fields.note
+
+
+def test_what_is_no_persons_word_is_marked() -> None:
+    """A notice, a sub-agent's line, a summary and an API error say so in their meta; a result that failed as well."""
+    line = BASE | {"type": "user", "message": {"role": "user", "content": "hello"}}
+    marks = {"isMeta": True, "isSidechain": True, "isCompactSummary": True, "isApiErrorMessage": True}
+    for given, meta in (
+        ({}, {"uuid": "u-1"}),
+        (marks, {"uuid": "u-1"} | marks),
+        ({"uuid": "ü", "isMeta": True}, {"isMeta": True}),
+    ):
+        (fields,) = claude.decode(json.dumps(line | given).encode())
+        assert json.loads(str(fields.meta)) == meta
+    failed = {"type": "tool_result", "tool_use_id": "t", "content": "no", "is_error": True}
+    content = [failed, failed | {"is_error": False}]
+    first, second = claude.decode(json.dumps(line | {"message": {"role": "user", "content": content}}).encode())
+    assert (json.loads(str(first.meta)), json.loads(str(second.meta))) == (
+        {"uuid": "u-1", "is_error": True},
+        {"uuid": "u-1"},
+    )

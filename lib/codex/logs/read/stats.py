@@ -23,17 +23,20 @@ BY = tuple(_KEYS)
 # What a format leaves in the meta of an event that tells of an error: a tool's result, a command's end, a notice.
 _ERROR = """CASE e.kind
          WHEN 'tool_result' THEN instr(e.meta, '"is_error":true') > 0
+         WHEN 'message' THEN instr(e.meta, '"isApiErrorMessage":true') > 0
          WHEN 'session_end' THEN instr(e.meta, '"error":') > 0
          WHEN 'other' THEN CASE
            WHEN instr(e.meta, '"payload":"exec_command_end"') > 0
              THEN e.meta GLOB '*"exit_code":[1-9-]*'
            WHEN instr(e.meta, '"payload":"patch_apply_end"') > 0 THEN instr(e.meta, '"success":false') > 0
            ELSE instr(e.meta, '"payload":"error"') + instr(e.meta, '"payload":"stream_error"')
-             + instr(e.meta, '"subtype":"api_error"') > 0 END
+             + instr(e.meta, '"subtype":"api_error"') + instr(e.meta, '"subtype":"error"') > 0 END
          ELSE 0 END"""
 # A turn begins with what a person says: Codex tells of it in a line of its own.
 _TURN = """CASE s.format WHEN 'codex' THEN e.kind = 'other' AND instr(e.meta, '"payload":"user_message"') > 0
-         ELSE e.role = 'user' AND e.kind = 'message' AND s.parent_session_id IS NULL
+         ELSE e.role = 'user' AND e.kind = 'message' AND e.part = 0
+           AND coalesce(instr(e.meta, '"isMeta":true') + instr(e.meta, '"isSidechain":true')
+             + instr(e.meta, '"isCompactSummary":true'), 0) = 0
            AND e.message NOT GLOB '<local-command-*' AND e.message NOT GLOB '<command-name>*' END"""
 _CHOSEN = """
 FROM streams AS s

@@ -28,6 +28,7 @@ _OPENERS = frozenset({"file-history-snapshot", "summary", "queue-operation", "la
 # What a person doesn't read and the record keeps: their meta is the type alone.
 _BULKY = frozenset({"progress", "file-history-snapshot", "attachment"})
 _TITLES = {"summary": "summary", "ai-title": "aiTitle", "custom-title": "customTitle", "last-prompt": ""}
+_MARKS = ("isMeta", "isSidechain", "isCompactSummary", "isApiErrorMessage")
 _LOCAL = ("<local-command-", "<command-name>")
 
 name = "claude"
@@ -234,8 +235,12 @@ def _fields(line: _Line, role: str, kind: str, message: str, note: Note | None =
 
 
 def _meta(line: _Line) -> str | None:
-    """The line's own id, which its answers name as their parent."""
-    return f'{{"uuid":"{line.uuid}"}}' if line.uuid is not None and _PLAIN.fullmatch(line.uuid) else None
+    """The line's own id, which its answers name as their parent, and what else it is but a person's or a model's word."""
+    known = f'"uuid":"{line.uuid}"' if line.uuid is not None and _PLAIN.fullmatch(line.uuid) else ""
+    if line.isMeta or line.isSidechain or line.isCompactSummary or line.isApiErrorMessage:
+        marks = [f'"{mark}":true' for mark in _MARKS if getattr(line, mark)]
+        return f"{{{','.join([known, *marks] if known else marks)}}}"
+    return f"{{{known}}}" if known else None
 
 
 def _failed(meta: str | None) -> str:

@@ -235,7 +235,7 @@ def _fields(line: _Line, role: str, kind: str, message: str, note: Note | None =
 
 
 def _meta(line: _Line) -> str | None:
-    """The line's own id, which its answers name as their parent, and what else it is but a person's or a model's word."""
+    """The line's own id, which its answers name as their parent, and what marks it as nobody's own word."""
     known = f'"uuid":"{line.uuid}"' if line.uuid is not None and _PLAIN.fullmatch(line.uuid) else ""
     if line.isMeta or line.isSidechain or line.isCompactSummary or line.isApiErrorMessage:
         marks = [f'"{mark}":true' for mark in _MARKS if getattr(line, mark)]

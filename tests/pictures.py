@@ -1,7 +1,7 @@
 """The README's pictures, drawn from sessions that are made for them: `python -m tests.pictures [FOLDER]`.
 
-Each is what a command prints on a terminal, as an SVG. `PICTURES` names them; a picture of the page for the browser can
-be taken of the same database, which `prepare` makes.
+Each is what a command prints on a terminal, as an SVG. `PICTURES` names them; the page for the browser is drawn of the
+same database, which `prepare` makes, as a PNG.
 """
 
 from __future__ import annotations
@@ -26,12 +26,15 @@ from typing import NamedTuple
 
 from codex.logging.import_ndjson import import_all
 from tests.commands import BIN, ROOT
+from tests.web.browser import chromium
+from tests.web.server import Page
 
 FOLDER = ROOT / "lib" / "codex" / "logs" / "pictures"
 _DAYS = 30
 _SESSIONS = 60
 _ROWS = 40
 _MOST_BYTES = 100_000
+_MOST_PAGE_BYTES = 150_000
 _WEB_FONTS = re.compile(r"@font-face \{.*?\}\s*", re.DOTALL)
 _TOOLS = ("Bash", "Bash", "Bash", "Read", "Read", "Edit", "Grep", "Write", "WebFetch")
 _TASKS = (
@@ -41,7 +44,7 @@ _TASKS = (
     ("Add a --json flag to the report", "report"),
     ("Find who holds the lock", "daemon"),
 )
-_SAMPLE = "019b2000-0000-7000-8000-00000000c0de"
+SAMPLE = "019b2000-0000-7000-8000-00000000c0de"
 
 
 class Picture(NamedTuple):
@@ -53,7 +56,7 @@ class Picture(NamedTuple):
 
 PICTURES = {
     "sessions": Picture("codex-logs sessions --limit 8", 120),
-    "show": Picture(f"codex-logs show {_SAMPLE[:8]} --no-pager"),
+    "show": Picture(f"codex-logs show {SAMPLE[:8]} --no-pager"),
     "search": Picture("codex-logs search 'timeout parser' --limit 4"),
     "stats": Picture("codex-logs stats"),
 }
@@ -67,7 +70,7 @@ def prepare(folder: Path, now: datetime) -> Path:
     for number in range(_SESSIONS):
         began = now - timedelta(days=_DAYS * rng.random() ** 1.3, minutes=20)
         _write(logs / f"{_uuid(rng)}.jsonl", _busy(rng, began, _TASKS[number % len(_TASKS)]))
-    _write(logs / f"{_SAMPLE}.jsonl", _told(now - timedelta(minutes=6)))
+    _write(logs / f"{SAMPLE}.jsonl", _told(now - timedelta(minutes=6)))
     import_all(logs, folder / "agents.db")
     return folder / "agents.db"
 
@@ -82,6 +85,23 @@ def draw(picture: Picture, database: Path) -> str:
     console.print(shown, overflow="crop", no_wrap=True, crop=True)
     svg = console.export_svg(title=picture.command, unique_id="picture")
     return _WEB_FONTS.sub("", svg)  # a picture asks for no other file
+
+
+def draw_page(folder: Path, database: Path) -> bytes:
+    """The sample's timeline as PNG, with its change unfolded, by a Chromium that has the folder for its own things."""
+    page = Page(database)
+    try:
+        address = page.start()
+        with chromium(folder, 1100, 740) as browser:
+            tab = browser.new_page()
+            tab.goto(address)
+            tab.goto(f"http://127.0.0.1:{page.port}/session?id={SAMPLE}")
+            tab.click(".kind-tool_call:has-text('Edit') summary")
+            tab.wait_for_selector("#link[data-state=live]")
+            tab.evaluate("scrollTo(0, 0)")
+            return tab.screenshot()
+    finally:
+        page.kill()
 
 
 def _printed(picture: Picture, database: Path) -> str:
@@ -198,6 +218,10 @@ def main(folder: Path = FOLDER) -> None:
             assert len(svg.encode()) < _MOST_BYTES, name
             (folder / f"{name}.svg").write_text(svg, encoding="utf-8")
             print(folder / f"{name}.svg")
+        png = draw_page(Path(made) / "browser", database)
+        assert len(png) < _MOST_PAGE_BYTES
+        (folder / "page.png").write_bytes(png)
+        print(folder / "page.png")
 
 
 if __name__ == "__main__":

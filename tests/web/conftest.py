@@ -10,21 +10,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.web.browser import CHROMIUM, chromium, is_there
 from tests.web.server import Page
 
 if TYPE_CHECKING:
     from playwright.sync_api import BrowserContext
-
-CHROMIUM = "/usr/bin/chromium"
-_ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 
 
 @pytest.fixture
@@ -37,21 +27,11 @@ def page(database: Path) -> Iterator[Page]:
 
 @pytest.fixture
 def browser(tmp_path: Path) -> Iterator[BrowserContext]:
-    """Chromium with an empty folder of its own, as wide as a desk's."""
-    if not os.path.exists(CHROMIUM):
+    """Chromium, as wide as a desk's."""
+    if not is_there():
         pytest.skip(f"there is no {CHROMIUM}: apt-get install chromium")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        context = playwright.chromium.launch_persistent_context(
-            str(tmp_path / "browser"),
-            executable_path=CHROMIUM,
-            args=_ARGUMENTS,
-            viewport={"width": 1280, "height": 860},
-        )
-        context.set_default_timeout(20_000)
+    with chromium(tmp_path / "browser") as context:
         yield context
-        context.close()
     shutil.rmtree(tmp_path / "browser", ignore_errors=True)
 
 

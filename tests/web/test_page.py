@@ -7,6 +7,7 @@ import statistics
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,13 +16,15 @@ import pytest
 from codex.logging import log_event
 from codex.logging.import_ndjson import import_all
 from tests.daemon import Daemon, wait_for
-from tests.web import sample
+from tests.pictures import FOLDER, SAMPLE, draw_page, prepare
+from tests.web.browser import CHROMIUM, is_there
 from tests.web.server import Page
 
 if TYPE_CHECKING:
     from playwright.sync_api import BrowserContext
     from playwright.sync_api import Page as Tab
 
+needs_chromium = pytest.mark.skipif(not is_there(), reason=f"there is no {CHROMIUM}")
 ARRIVALS = """
 window.arrived = {};
 new MutationObserver((changes) => {
@@ -212,13 +215,12 @@ def _last(tab: Tab) -> str:
 
 
 @pytest.fixture
-def weeks(tmp_path: Path, page: Page) -> Page:
-    """A page over some weeks of made-up work."""
-    sample.write(tmp_path, time.time())
-    for agent in ("claude", "codex"):
-        import_all(tmp_path / agent, page.database)
+def weeks(tmp_path: Path) -> Iterator[Page]:
+    """A page over thirty days of made-up work."""
+    page = Page(prepare(tmp_path, datetime.now(UTC)))
     page.start()
-    return page
+    yield page
+    page.kill()
 
 
 def test_keys_do_all(weeks: Page, browser: BrowserContext) -> None:
@@ -234,21 +236,19 @@ def test_keys_do_all(weeks: Page, browser: BrowserContext) -> None:
         tab.keyboard.type("jk?")
         assert tab.input_value("#q") == "jk?"
         tab.keyboard.press("Escape")
-        tab.keyboard.press("j")
-        tab.keyboard.press("j")
-        tab.keyboard.press("k")
-        tab.keyboard.press("Enter")
+        for key in ("j", "j", "k", "Enter"):
+            tab.keyboard.press(key)
         tab.wait_for_selector("body.ready")
         assert "/session?id=" in tab.url
-        tab.keyboard.press("g")
-        for _ in range(2):
-            tab.keyboard.press("j")
-        tab.keyboard.press("Enter")
-        assert "so something races" in tab.locator("#timeline details[open] .body").inner_text()
+        tab.goto(f"http://127.0.0.1:{weeks.port}/session?id={SAMPLE}")
+        tab.wait_for_selector("body.ready")
+        for key in ("g", "j", "j", "Enter"):
+            tab.keyboard.press(key)
+        assert "pytest -x --count 50" in tab.locator("#timeline details[open] .body").inner_text()
         tab.keyboard.press("Enter")
         assert tab.locator("#timeline details[open]").count() == 0
         tab.keyboard.press("x")
-        assert tab.locator("#timeline .diff .added").count() == 2
+        assert tab.locator("#timeline .diff .removed").all_inner_texts() == ["-time.sleep(0.1)", "-assert parser.done"]
 
 
 @pytest.mark.parametrize(
@@ -260,12 +260,11 @@ def test_pages_fit(weeks: Page, browser: BrowserContext, pictures: Path, name: s
         tab.set_viewport_size({"width": width, "height": 844})
         tab.emulate_media(color_scheme=scheme)
         tab.goto(weeks.address)
-        newest = str(tab.locator("#list a").first.get_attribute("href"))
         pages = {
             "sessions": ("/", "#list li"),
-            "session": (newest, "body.ready"),
+            "session": (f"/session?id={SAMPLE}", "body.ready"),
             "usage": ("/usage", "svg.chart"),
-            "search": ("/search?q=lines", ".hit"),
+            "search": ("/search?q=timeout", ".hit"),
             "help": ("/search", ".help"),
             "health": ("/health", ".verdict"),
             "record": ("/record/session_events", "table"),
@@ -275,3 +274,12 @@ def test_pages_fit(weeks: Page, browser: BrowserContext, pictures: Path, name: s
             tab.wait_for_selector(there)
             assert page == "record" or tab.evaluate("document.documentElement.scrollWidth") <= width
             tab.screenshot(path=pictures / f"{name}-{page}.png")
+
+
+@needs_chromium
+def test_the_readmes_picture_is_drawn_anew(tmp_path: Path) -> None:
+    """Of sample data, and small, as the one that is kept."""
+    database = prepare(tmp_path, datetime.now(UTC))
+    for png in (draw_page(tmp_path / "browser", database), (FOLDER / "page.png").read_bytes()):
+        assert png.startswith(b"\x89PNG")
+        assert len(png) < 150_000

@@ -22,8 +22,9 @@ _BEFORE_ALL = -(10**12)
 _BEGINNING = 40
 _WORDS = 200
 _known_words: dict[str, str] = {}
+_TALK = ("message", "reasoning", "tool_call", "tool_result", "action", "session_start", "session_end")
 _VIEWS = {
-    "talk": read_events.Filters(said=True),
+    "talk": read_events.Filters(kinds=_TALK, said=True),
     "messages": read_events.Filters(kinds=("message",), said=True),
     "all": read_events.ALL,
 }

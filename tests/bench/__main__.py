@@ -21,6 +21,7 @@ from tests.bench import backlog as backlog_run
 from tests.bench import follow as follow_tail
 from tests.bench import idle as idle_daemon
 from tests.bench import live as live_path
+from tests.bench import search as search_run
 from tests.bench import start as start_commands
 from tests.bench import verify as verify_run
 from tests.bench.corpus import MIB, SHAPES, Corpus, copy_corpus, make_corpus
@@ -256,6 +257,20 @@ def verify(shape: str, size: float, sessions: int, rounds: int, parent: str | No
     with _folder(parent) as folder:
         report = verify_run.measure(folder, shape=shape, megabytes=size, sessions=sessions, rounds=rounds)
     _finish([report], output)
+
+
+@command.command(
+    epilog="\b\nExamples:\n  python -m tests.bench search\n  python -m tests.bench search --events 100000 --rounds 5"
+)
+@click.option("--events", type=click.IntRange(min=100), default=1_000_000, help="How many are searched.")
+@click.option("--rounds", type=click.IntRange(min=1), default=3, help="Runs of each query.")
+@click.option("--processes", type=click.IntRange(min=1), default=10, help="Queries as whole processes.")
+@_common
+def search(events: int, rounds: int, processes: int, parent: str | None, output: str | None) -> None:
+    """A hundred mixed queries over many events, and what the index takes to fill and to keep."""
+    with _folder(parent) as folder:
+        reports = search_run.measure(folder, events=events, rounds=rounds, processes=processes)
+        _finish(reports, output)
 
 
 @command.command(

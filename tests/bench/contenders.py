@@ -44,24 +44,24 @@ _DUCKDB_COUNT = (
 
 
 class Contender(NamedTuple):
-    """One way to do it: its command, how many lines its database holds, and where its code is, if not here."""
+    """One way to do it: its command, how many lines its database holds, and where its code is, if not here.
+
+    `ours` is this project's, of whatever checkout.
+    """
 
     name: str
     command: Callable[[Path, Path], Sequence[str]]
     count: Callable[[Path], int]
     checkout: str | None = None
-
-    @property
-    def ours(self) -> bool:
-        """Whether it is this project's, of whatever checkout."""
-        return self.command is _importer
+    ours: bool = False
 
 
 def contenders_of(against: str | None, peers: bool) -> tuple[list[Contender], list[str]]:
     """Who takes part, and a word on each that can't."""
     found, notes = [*_ALWAYS], []
     if against is not None:
-        found.insert(1, Contender(f"the same of {against}", _importer, _count(_EVENTS), against))
+        other = _importer if _leaves_index_out(against) else _indexing_importer
+        found.insert(1, Contender(f"the same of {against}", other, _count(_EVENTS), against, ours=True))
     for make in (_sqlite_utils, _duckdb) if peers else ():
         try:
             found.append(make())
@@ -81,8 +81,18 @@ def _count(query: str) -> Callable[[Path], int]:
 
 
 def _importer(folder: Path, database: Path) -> Sequence[str]:
+    return [*_indexing_importer(folder, database), "--no-index"]
+
+
+def _indexing_importer(folder: Path, database: Path) -> Sequence[str]:
     module = "codex.logging.import_ndjson"
     return [sys.executable, "-m", module, "--all", "--json", "--log-dir", str(folder), "--db", str(database)]
+
+
+def _leaves_index_out(checkout: str) -> bool:
+    """Whether that code makes an index at all, and takes the option that leaves it out."""
+    source = Path(checkout, "lib", "codex", "logging", "import_ndjson.py")
+    return "--no-index" in source.read_text("utf-8")
 
 
 def _sqlite_import(folder: Path, database: Path) -> Sequence[str]:
@@ -124,10 +134,11 @@ _EVENTS = """
 SELECT count(*) FROM (
     SELECT id >> 8 FROM events UNION SELECT generation << 32 | seq FROM ingest_rejects WHERE reason <> 'blank')"""
 _ALWAYS = (
-    Contender("codex-import-ndjson --all", _importer, _count(_EVENTS)),
+    Contender("codex-import-ndjson --all --no-index", _importer, _count(_EVENTS), ours=True),
+    Contender("codex-import-ndjson --all", _indexing_importer, _count(_EVENTS), ours=True),
     Contender(
         "sqlite3 .import, raw lines", _sqlite_import, _count("SELECT count(*) FROM lines WHERE trim(line) <> ''")
     ),
     Contender("json.loads + INSERT OR IGNORE", _script, _count("SELECT count(*) FROM session_events")),
 )
-REFERENCE = _ALWAYS[1]
+REFERENCE = _ALWAYS[2]

@@ -71,7 +71,7 @@ def test_append_times_each_call(tmp_path: Path) -> None:
 def test_backfill_compares_whole_imports(tmp_path: Path, shape: str) -> None:
     """Each contender's database holds every line, or the measurement fails."""
     rows = measure(tmp_path, f"backfill --size 0.2 --size 0.4 --sessions 2 --rounds 1 --shape {shape}")
-    assert len(rows) == 3 * 2
+    assert len(rows) == 4 * 2
 
 
 @pytest.mark.skipif(shutil.which("sqlite3") is None, reason="needs the sqlite3 command")
@@ -83,7 +83,7 @@ def test_backfill_takes_real_files_of_both_names_from_any_folder_but_no_begun_li
     native.write_bytes(b'{"message":"one"}\n\n{"message":"two"}\n')
     claude.write_bytes(b'{"type":"summary","summary":"three","sessionId":"s"}\n{"type":"us')
     before = native.read_bytes(), claude.read_bytes()
-    assert len(measure(tmp_path, f"backfill --rounds 1 --corpus {real}")) == 3
+    assert len(measure(tmp_path, f"backfill --rounds 1 --corpus {real}")) == 4
     assert "3 lines in 2 files" in (tmp_path / "report.json").read_text()
     assert (native.read_bytes(), claude.read_bytes()) == before
 
@@ -102,6 +102,15 @@ def test_transcripts_are_as_long_and_of_the_kinds_that_real_ones_are(tmp_path: P
     kinds = {event.kind for event in events}
     assert kinds == {"message", "reasoning", "tool_call", "tool_result", "other"}
     assert any(event.note is not None and event.note.usage is not None for event in events)
+
+
+def test_search_finds_what_it_searches(tmp_path: Path) -> None:
+    """Each kind of query has its figures, as a call and as a whole process, and the index its size and pace."""
+    answer = run(tmp_path, "search --events 600 --rounds 1 --processes 2")
+    queries, index = answer["reports"]
+    assert [row["queries"] for row in queries["rows"]][-2:] == [100, 2]
+    assert all(row["found"] for row in queries["rows"] if row["what"] not in ("words that nobody said",))
+    assert index["rows"][0]["events"] == 600
 
 
 @linux_only
@@ -138,7 +147,7 @@ def test_a_program_that_cant_be_had_is_left_out_with_a_word(tmp_path: Path) -> N
     """Nothing can be put into a cache that is no folder: ours, .import and the script are measured all the same."""
     command = f"backfill --size 0.1 --sessions 1 --rounds 1 --peers --plots {tmp_path / 'plots'}"
     answer = run(tmp_path, command, {"XDG_CACHE_HOME": os.devnull})
-    assert len(answer["rows"]) == 3
+    assert len(answer["rows"]) == 4
     assert [note.split(":")[1] for note in answer["notes"] if note.startswith("left out")] == [
         " sqlite-utils",
         " duckdb",

@@ -15,10 +15,11 @@ from codex.logging.errors import DatabaseMissingError
 from codex.logging.purge import Wish, purge
 from codex.logging.store.connection import scalar
 from codex.logging.store.search_index import Filler
+from codex.logging.verify import check, targets
 from codex.logs.query import parse
 from codex.logs.read.search import Found, search
 from tests.commands import succeed
-from tests.importer import Importer
+from tests.importer import Importer, Recorded
 
 NOW = 1_770_000_000.0
 ALL = Wish(before=float("inf"), session_ids=(), sources=True, rows=True, dry_run=False)
@@ -228,6 +229,29 @@ def test_frequent_words_are_bounded(importer: Importer, monkeypatch: pytest.Monk
     assert (ask(importer, "rare").total, ask(importer, "rare").capped) == (1, False)
     assert ask(importer, "common until:2026-01-01") == Found([], 0, True, 0)
     assert found(importer, "common until:2026-01-01", exhaustive=True) == [("s", 1)]
+
+
+DAMAGE = {
+    "a row too few": "DELETE FROM search_index_docsize WHERE id = (SELECT max(id) FROM events)",
+    "a row too many": "UPDATE search_watermarks SET event = event - 256",
+    "another text": ""
+    "INSERT INTO search_index (search_index, rowid, message) SELECT 'delete', id, message FROM searchable LIMIT 1;"
+    "INSERT INTO search_index (rowid, message) SELECT id, 'other 0' FROM searchable LIMIT 1",
+    "words lost": "DELETE FROM search_index_idx; DELETE FROM search_index_data WHERE id > 10",
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_wrong_index_is_found(importer: Importer, database: Path, damage: str) -> None:
+    """By a deep check alone: it is no part of the record."""
+    say(importer, "s", *(f"common {number}" for number in range(10)))
+    index(importer)
+    assert Recorded(database).findings() == []
+    importer.store.connection.execute(DAMAGE[damage])
+    (finding,) = Recorded(database).findings()
+    assert (finding.kind, finding.session_id) == ("index", "s")
+    steps = [step for target in targets(importer.store.connection) for step in check(importer.store.connection, target)]
+    assert all(isinstance(step, int) for step in steps)
 
 
 def test_a_rebuilt_database_is_searched(importer: Importer, database: Path, tmp_path: Path) -> None:

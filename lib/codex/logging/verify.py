@@ -16,6 +16,7 @@ from codex.logging.errors import DatabaseError, SourceError
 from codex.logging.ingest.formats import native
 from codex.logging.ingest.reader import Limits
 from codex.logging.replay import LIMITS, check_rows
+from codex.logging.store import search_index
 from codex.logging.store.connection import scalar
 from codex.logging.store.record import Record, Segment
 from codex.logging.store.segments import Chain
@@ -64,6 +65,8 @@ def check(
     The keys of `chains` are lengths at which the chain is wanted; their values are filled in.
     """
     try:
+        if deep:
+            yield from _check_index(connection, target)
         if target.tombstone is not None:
             yield from _check_tombstone(connection, target)
             return
@@ -88,6 +91,15 @@ def has_sound_bytes(connection: apsw.Connection, target: Target) -> bool:
     except apsw.CorruptError:
         return False
     return whole and walk.chain.digest() == target.generation.chain
+
+
+def _check_index(connection: apsw.Connection, target: Target) -> Iterator[int | Finding]:
+    """The search index is no part of the record: whatever is wrong with it, the rows are checked as well."""
+    try:
+        for wrong in search_index.differences(connection, target.generation.id):
+            yield 0 if wrong is None else target.finding("index", 0, target.length, wrong)
+    except apsw.CorruptError as error:
+        yield target.finding("index", 0, target.length, f"the search index is damaged: {error}")
 
 
 def _check_tombstone(connection: apsw.Connection, target: Target) -> Iterator[Finding]:

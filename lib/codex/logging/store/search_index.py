@@ -5,11 +5,13 @@ Superseded lives are taken out of it again. The watermarks tell what is not in i
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from contextlib import closing
 from typing import Any, NamedTuple
 
 import apsw
 
-from codex.logging.store.connection import immediate, scalar
+from codex.logging.store.connection import has_relation, immediate, scalar
 
 TOKENIZER = "unicode61 remove_diacritics 2"
 # What is indexed of an event, in the words of the view `searchable`.
@@ -20,6 +22,7 @@ LONG_BYTES = 1 << 20
 SHORT_PAGES = 32  # merged in one transaction: some 2 ms
 LONG_PAGES = 512
 _ROW_BYTES = 64  # what a row costs besides its text
+_SAMPLED_WORDS = 16
 _GENERATION_BYTES = 512  # what a generation costs besides its rows
 
 _BEHIND = """
@@ -45,6 +48,12 @@ SELECT id, {SEARCHED} FROM events WHERE id > ?1 AND id <= ?2 ORDER BY id"""  # n
 _DELETE = f"""
 INSERT INTO search_index (search_index, rowid, message)
 SELECT 'delete', id, {SEARCHED} FROM events WHERE id BETWEEN ?1 AND ?2 ORDER BY id"""  # noqa: S608
+_WATERMARK = "SELECT event FROM search_watermarks WHERE generation = ?"
+_TEXTS = f"SELECT id, {SEARCHED} FROM events WHERE id > ?1 AND id <= ?2 ORDER BY id"  # noqa: S608
+_SIZES = "SELECT id, sz FROM search_index_docsize WHERE id BETWEEN ? AND ?"
+_SURPLUS = "SELECT count(*) FROM search_index_docsize WHERE id BETWEEN ? AND ?"
+_WITH_WORD = "SELECT rowid FROM search_index WHERE search_index MATCH ? AND rowid BETWEEN ? AND ? ORDER BY rowid"
+_SAMPLE = "SELECT term FROM words ORDER BY doc DESC, term LIMIT ?"
 _FORGET = "DELETE FROM search_watermarks WHERE generation = ?"
 _MERGE = "INSERT INTO search_index (search_index, rank) VALUES ('merge', ?)"
 
@@ -136,6 +145,64 @@ def forget(connection: apsw.Connection, generation: int) -> None:
         pass
 
 
+def scratch(texts: Iterable[tuple[int, str]]) -> apsw.Connection:
+    """An index like this one, in memory, of these texts by their ids: the table `scratch`."""
+    connection = apsw.Connection(":memory:")
+    connection.execute(f"CREATE VIRTUAL TABLE scratch USING fts5 (message, tokenize = '{TOKENIZER}')")
+    with connection:
+        connection.executemany("INSERT INTO scratch (rowid, message) VALUES (?, ?)", sorted(texts))
+    return connection
+
+
+def differences(connection: apsw.Connection, generation: int) -> Iterator[str | None]:
+    """What is wrong with the index of a generation, beside a MiB of its messages made anew at a time; None after each.
+
+    Of each MiB every message must be there with its count of words, and its most frequent words with their messages.
+    Nothing is said where the database has no index.
+    """
+    if not has_relation(connection, "search_index"):
+        return
+    after: int | None = generation << 40
+    while after is not None:
+        with connection:  # one state of rows and index, however many are added meanwhile
+            found, after = _compare(connection, generation, after)
+        yield from found
+        yield None
+
+
+def _compare(connection: apsw.Connection, generation: int, after: int) -> tuple[list[str], int | None]:
+    """What is wrong with the next messages' index, and the last of them; None when there are no more."""
+    end = generation << 40 | 0xFFFFFFFFFF
+    event = max(after, int(scalar(connection, _WATERMARK, (generation,)) or 0))
+    texts: list[tuple[int, str]] = []
+    left = LONG_BYTES
+    rows: Any = connection.execute(_TEXTS, (after, event))
+    while left > 0 and (row := next(rows, None)) is not None:
+        texts.append(row)
+        left -= len(row[1]) + _ROW_BYTES
+    last = texts[-1][0] if left <= 0 else None
+    found = list(_wrong(connection, texts, after + 1, event if last is None else last))
+    surplus = scalar(connection, _SURPLUS, (event + 1, end)) if last is None else 0
+    return found + ([f"the index has {surplus} messages that it says it lacks"] if surplus else []), last
+
+
+def _wrong(connection: apsw.Connection, texts: list[tuple[int, str]], first: int, last: int) -> Iterator[str]:
+    with closing(scratch(texts)) as made:
+        expected: dict[Any, Any] = dict(made.execute("SELECT id, sz FROM scratch_docsize").fetchall())  # type: ignore[arg-type]
+        known: dict[Any, Any] = dict(connection.execute(_SIZES, (first, last)).fetchall())  # type: ignore[arg-type]
+        if expected != known:
+            differing = sum(expected.get(event) != known.get(event) for event in expected.keys() | known.keys())
+            yield f"{differing} messages are not in the index as they are"
+            return
+        made.execute("CREATE VIRTUAL TABLE words USING fts5vocab (scratch, row)")
+        for (word,) in made.execute(_SAMPLE, (_SAMPLED_WORDS,)).fetchall():
+            match = f'"{word}"'
+            own = made.execute("SELECT rowid FROM scratch(?) ORDER BY rowid", (match,)).fetchall()
+            if connection.execute(_WITH_WORD, (match, first, last)).fetchall() != own:
+                yield f"the index finds {word!r} in other messages than hold it"
+                return
+
+
 def _take(connection: apsw.Connection, generation: int, limit: int) -> _Taken:
     """Index some of a generation's next events; of one that stands no more, take some out."""
     row = connection.execute(_STATE, (generation,)).fetchone()
@@ -158,7 +225,7 @@ def _take(connection: apsw.Connection, generation: int, limit: int) -> _Taken:
 
 def _take_out(connection: apsw.Connection, generation: int, limit: int) -> _Taken:
     """Take some of a generation's last events out of the index."""
-    event = scalar(connection, "SELECT event FROM search_watermarks WHERE generation = ?", (generation,))
+    event = scalar(connection, _WATERMARK, (generation,))
     if event is None:
         return _Taken(_GENERATION_BYTES, 0, False)
     first, cost, more = event + 1, _GENERATION_BYTES, False

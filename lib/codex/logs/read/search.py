@@ -262,13 +262,8 @@ def _levelled(pending: list[_Candidate], indexed: list[_Candidate]) -> list[_Can
 
 
 def _scratch(texts: Iterable[tuple[int, str]]) -> apsw.Connection:
-    """An index of these texts in memory, by the same tokenizer."""
-    scratch = apsw.Connection(":memory:")
-    scratch.execute(f"CREATE VIRTUAL TABLE scratch USING fts5 (message, tokenize = '{search_index.TOKENIZER}')")
-    with scratch:
-        insert = "INSERT INTO scratch (rowid, message) VALUES (?, ?)"
-        scratch.executemany(insert, ((event, text.translate(_BLANK_MARKS)) for event, text in sorted(texts)))
-    return scratch
+    """An index of these texts in memory, without what could pass for a mark."""
+    return search_index.scratch((event, text.translate(_BLANK_MARKS)) for event, text in texts)
 
 
 def _with_times(connection: apsw.Connection, found: list[_Candidate]) -> Iterator[_Candidate]:

@@ -112,6 +112,7 @@ def _report(
         "without_source": sizes.count(None),
         "rewritten": sum(target.generation.superseded_by is not None for target in chosen),
         "purged": sum(target.tombstone is not None for target in chosen),
+        "redacted": sum(bool(target.redacted) for target in chosen),
         "statements": statements,
         "statements_of_purged": unprovable,
         "seconds": round(time.perf_counter() - began, 3),

@@ -19,21 +19,30 @@ from codex.logging.terminal import db_option, json_option
     type=click.Path(file_okay=False),
     help="Folder of the NDJSON files.  [env: CODEX_SESSION_LOG_DIR; default: .codex/sessions]",
 )
+@click.option(
+    "--allow-secrets",
+    is_flag=True,
+    envvar="CODEX_ALLOW_SECRETS",
+    help="Stage what looks like a secret, too.  [env: CODEX_ALLOW_SECRETS]",
+)
 @json_option
-def finalize(db: str | None, log_dir: str | None, as_json: bool) -> int:
+def finalize(db: str | None, log_dir: str | None, allow_secrets: bool, as_json: bool) -> int:
     """Import what is pending, copy the database to `codex_session_logs.db` beside it, and `git add` both.
 
-    The copy also goes to GH_COPILOT_BACKUP_ROOT, where that is set. It may run beside a daemon.
+    The copy also goes to GH_COPILOT_BACKUP_ROOT, where that is set. It may run beside a daemon. Where there are secrets
+    the copy is made without them, and the database is not staged.
 
-    Exit codes: 0 done, also where there is no repository to stage in; 1 no copy, or something failed; 2 bad usage.
+    Exit codes: 0 done, also where there is no repository to stage in; 1 no copy, or something failed; 2 bad usage; 4
+    done, but for secrets.
     """
     settings = config.load(log_dir, db)
     began = time.perf_counter()
-    done = library.finalize(settings.database, settings.log_dir)
+    done = library.finalize(settings.database, settings.log_dir, allow_secrets=allow_secrets)
     seconds = time.perf_counter() - began
     if as_json:
-        click.echo(json.dumps(done._asdict() | {"seconds": round(seconds, 3)}, ensure_ascii=False))
-        return int(bool(done.failures))
+        more = {"secrets": [one._asdict() for one in done.secrets], "seconds": round(seconds, 3)}
+        click.echo(json.dumps(done._asdict() | more, ensure_ascii=False))
+        return _code(done)
     for message in (*done.notes, *done.failures):
         click.echo(message, err=True)
     if config.test_mode():
@@ -42,4 +51,8 @@ def finalize(db: str | None, log_dir: str | None, as_json: bool) -> int:
     click.echo(f"{done.copy}: copied in {seconds:.2f} s, {done.rows} new rows, {len(done.staged)} files staged")
     if done.backup is not None:
         click.echo(f"{done.backup}: copied as well")
-    return int(bool(done.failures))
+    return _code(done)
+
+
+def _code(done: library.Finalized) -> int:
+    return 1 if done.failures else 4 if done.secrets else 0

@@ -174,6 +174,11 @@ def test_mode() -> bool:
     return value is not None and value.strip().lower() in {"1", "true", "yes", "on"}
 
 
+def allows_secrets() -> bool:
+    """CODEX_ALLOW_SECRETS=1: finalize looks for no secrets."""
+    return os.environ.get("CODEX_ALLOW_SECRETS", "").strip().lower() in {"1", "true", "yes", "on"}
+
+
 def refuse_test_mode() -> None:
     """For commands whose only work is to write. Raises ConfigError with TEST_MODE=1."""
     if test_mode():

@@ -17,10 +17,12 @@ import portalocker
 
 from codex.logging import config, staging
 from codex.logging.errors import CodexLoggingError, ConfigError, DatabaseError
+from codex.logging.findings import Found, Search, remember, survey
 from codex.logging.import_ndjson import LOCK_SECONDS, import_streams, stream_locations
 from codex.logging.ingest.engine import Engine
 from codex.logging.ingest.sources import Location
-from codex.logging.store.connection import open_reader, translated
+from codex.logging.redaction import write_redacted
+from codex.logging.store.connection import BUSY_MILLISECONDS, has_relation, open_reader, translated
 from codex.logging.store.disk import sync
 from codex.logging.store.sqlite import Store
 from codex.logging.writer import warn
@@ -29,6 +31,7 @@ COPY_NAME = "codex_session_logs.db"
 WAIT_SECONDS = 60.0
 _INNER_FOLDERS = frozenset({".codex", "databases"})  # where a workspace keeps its database
 _NAME_CHARACTERS = 60
+_SHOWN = 10
 Path = str | os.PathLike[str]
 
 
@@ -36,6 +39,7 @@ class Finalized(NamedTuple):
     """What was done: new rows, where the copies are, the paths that git has now.
 
     `notes` say what was left out and stays so until somebody changes something; `failures` may pass by themselves.
+    Where there are `secrets` the copy is without them, and the database was not staged.
     """
 
     database: str
@@ -45,6 +49,7 @@ class Finalized(NamedTuple):
     staged: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     failures: tuple[str, ...] = ()
+    secrets: tuple[Found, ...] = ()
 
 
 def finalize_codex_log_db(db_path: Path | None = None, *, log_dir: Path | None = None) -> pathlib.Path:
@@ -67,10 +72,11 @@ def finalize_codex_log_db(db_path: Path | None = None, *, log_dir: Path | None =
     return pathlib.Path(done.copy)
 
 
-def finalize(database: str, log_dir: str | None) -> Finalized:
-    """Import what is pending under `log_dir` (None: nothing), check, copy, back up, stage.
+def finalize(database: str, log_dir: str | None, *, allow_secrets: bool | None = None) -> Finalized:
+    """Import what is pending under `log_dir` (None: nothing), check, look for secrets, copy, back up, stage.
 
-    With TEST_MODE=1 nothing at all. Raises DatabaseError or ConfigError when there is no copy.
+    With `allow_secrets` (None: as CODEX_ALLOW_SECRETS says) nothing is looked for. With TEST_MODE=1 nothing at all is
+    done. Raises DatabaseError or ConfigError when there is no copy.
     """
     done = Finalized(database, copy_path(database))
     if done.copy == database:
@@ -78,20 +84,36 @@ def finalize(database: str, log_dir: str | None) -> Finalized:
     if config.test_mode():
         return done
     rows, failures = (0, []) if log_dir is None else _import_pending(database, log_dir)
-    snapshot(database, done.copy)
+    allow_secrets = config.allows_secrets() if allow_secrets is None else allow_secrets
+    secrets = snapshot(database, done.copy, None if allow_secrets else Search.of(database))
     backup = None
     try:
         backup = archive(done.copy)
     except CodexLoggingError as error:
         failures.append(f"not backed up: {error}")
-    staged = staging.stage(database, done.copy)
+    staged = staging.stage(None if secrets else database, done.copy, scanned=not allow_secrets)
+    notes = [*_warnings(database, secrets), *staging.offers(log_dir)] if secrets else []
     return done._replace(
         backup=backup,
         rows=rows,
         staged=tuple(staged.paths),
-        notes=tuple(staged.notes),
+        notes=(*notes, *staged.notes),
         failures=(*failures, *staged.failures),
+        secrets=tuple(secrets),
     )
+
+
+def _warnings(database: str, secrets: list[Found]) -> list[str]:
+    """Where the secrets are, and what to do."""
+    lines = dict.fromkeys((one.session_id, one.seq, one.rule, one.hash) for one in secrets)
+    shown = [f"{name} line {seq}: {rule} [{hashed}]" for name, seq, rule, hashed in list(lines)[:_SHOWN]]
+    if len(lines) > _SHOWN:
+        shown.append(f"and {len(lines) - _SHOWN} more")
+    return [
+        f"not staged: {database} holds {len(lines)} secrets; the copy was written without them",
+        *(f"secret in {place}" for place in shown),
+        "`codex-logs secrets` lists them; --allow-secrets, or a line in `secrets-allow` beside it, lets them be",
+    ]
 
 
 def archive(database: str) -> str | None:
@@ -121,24 +143,50 @@ def copy_path(database: str) -> str:
     return os.path.join(os.path.dirname(database), COPY_NAME)
 
 
-def snapshot(database: str, target: str) -> None:
+def snapshot(database: str, target: str, search: Search | None = None) -> list[Found]:
     """Put a checked copy of a database, which others may be writing, at `target`: whole, in one file, mode 0600.
 
-    It holds every row that was committed before the call. A former copy stays until the new one is sound. Raises
-    DatabaseError.
+    It holds every row that was committed before the call. With a `search` it is without the secrets that come back. A
+    former copy stays until the new one is sound. Raises DatabaseError.
     """
-    part = f"{target}.part"
+    part, bare = f"{target}.part", f"{target}.part-redacted"
+    found: list[Found] = []
     with translated(target):
         os.makedirs(os.path.dirname(target), mode=0o700, exist_ok=True)
         with _alone(target):
             try:
                 _copy(database, part)
                 _check(part, database)
-                sync(part)
-                os.replace(part, target)
+                _remove(bare)
+                if search is not None:
+                    found = _without_secrets(part, bare, database, search)
+                finished = bare if found else part
+                sync(finished)
+                os.replace(finished, target)
                 sync(os.path.dirname(target))
             finally:
                 _remove(part)
+                _remove(bare)
+    return found
+
+
+def _without_secrets(part: str, bare: str, database: str, search: Search) -> list[Found]:
+    """What a copy holds; where that is anything, another copy is made without it, at `bare`.
+
+    The copy is what is looked at, since it stands still. The database is told how far that went.
+    """
+    with closing(apsw.Connection(part)) as copy:
+        copy.pragma("synchronous", "off")
+        found = survey(copy, search)
+        with suppress(apsw.Error), closing(apsw.Connection(database, flags=apsw.SQLITE_OPEN_READWRITE)) as connection:
+            connection.set_busy_timeout(BUSY_MILLISECONDS)
+            if has_relation(connection, "secret_watermarks"):
+                remember(connection, copy)
+        if found:
+            write_redacted(copy, bare, found, search)
+    if found:
+        _check(bare, database)
+    return found
 
 
 def _copy(database: str, part: str) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from hashlib import blake2b
 from typing import Any
@@ -44,9 +44,13 @@ _DERIVED = frozenset(
         "tombstones",
         "meta",
         "search_watermarks",
+        "secrets",
+        "secret_watermarks",
     }
 )
-_OURS = frozenset({"hook_runs", "hook_watermarks"})  # made by the schema, and not to be had from the bytes
+_OURS = frozenset(
+    {"hook_runs", "hook_watermarks", "redactions"}
+)  # made by the schema, and not to be had from the bytes
 _TABLES = """
 SELECT name, sql FROM sqlite_schema JOIN pragma_table_list AS list USING (name)
 WHERE list.schema = 'main' AND list.type = 'table' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'"""
@@ -98,7 +102,7 @@ def rebuild(old: apsw.Connection, new: Store, limits: Limits = LIMITS) -> Iterat
             yield from _replay(old, new, target, stream._replace(generations=(generation,)), limits)
             new.finish(target.generation, committed[generation.id])
     with translated(new.path):
-        yield from _copy_others(old, new.connection)
+        yield from copy_others(old, new.connection)
 
 
 def end(new: Store) -> None:
@@ -155,13 +159,15 @@ def _breaks(record: Record) -> dict[int, int] | None:
         return None
 
 
-def _copy_others(old: apsw.Connection, new: apsw.Connection) -> Iterator[Finding]:
-    """What others keep in the same file, and what can't be had from the bytes, comes along as it is."""
+def copy_others(
+    old: apsw.Connection, new: apsw.Connection, change: Callable[[tuple[Any, ...]], tuple[Any, ...]] | None = None
+) -> Iterator[Finding]:
+    """What others keep in the same file, and what can't be had from the bytes, comes along: as it is, or changed."""
     for name, sql in old.execute(_TABLES).fetchall():
         if name not in _DERIVED:
             try:
                 with immediate(new):
-                    _copy_table(old, new, str(name), str(sql))
+                    _copy_table(old, new, str(name), str(sql), change)
             except apsw.CorruptError as error:
                 yield Finding("", 0, "lost", 0, 0, f"table {name}: {error}")
     with immediate(new):
@@ -171,7 +177,13 @@ def _copy_others(old: apsw.Connection, new: apsw.Connection) -> Iterator[Finding
                 new.execute(str(sql))
 
 
-def _copy_table(old: apsw.Connection, new: apsw.Connection, name: str, sql: str) -> None:
+def _copy_table(
+    old: apsw.Connection,
+    new: apsw.Connection,
+    name: str,
+    sql: str,
+    change: Callable[[tuple[Any, ...]], tuple[Any, ...]] | None,
+) -> None:
     quoted = _quoted(name)
     if name in _OURS:
         new.execute(f"DELETE FROM {quoted}")  # noqa: S608
@@ -180,7 +192,8 @@ def _copy_table(old: apsw.Connection, new: apsw.Connection, name: str, sql: str)
         new.execute(sql)
     columns = [_quoted(str(row[0])) for row in old.execute(_COLUMNS, (name,))]
     chosen, places = ", ".join(columns), ", ".join("?" * len(columns))
-    rows = old.execute(f"SELECT {chosen} FROM {quoted}")  # noqa: S608
+    rows: Any = old.execute(f"SELECT {chosen} FROM {quoted}")  # noqa: S608
+    rows = rows if change is None else map(change, rows)
     new.executemany(f"INSERT INTO {quoted} ({chosen}) VALUES ({places})", rows)  # noqa: S608
 
 

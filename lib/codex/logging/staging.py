@@ -11,6 +11,8 @@ from typing import NamedTuple
 
 import apsw
 
+from codex.logging.findings import is_scanned
+
 STAGE_LIMIT_BYTES = 50_000_000  # the large hosts warn from here on, and refuse twice as much
 GIT_SECONDS = 120.0
 _STILL_SECONDS = 2.0
@@ -118,20 +120,25 @@ class _Folder:
         self.change_index("add", "--", ".gitattributes", folder=self.top)
 
 
-def stage(database: str, copy: str) -> Staged:
-    """`git add` both files, which lie in one folder. Outside a repository, or without git, that is a note."""
+def stage(database: str | None, copy: str, *, scanned: bool) -> Staged:
+    """`git add` the copy, and the database (None: not that) in the same folder.
+
+    With `scanned` nothing of the database is staged that came after the scan. Outside a repository, or without git,
+    that is a note.
+    """
     staged = Staged([], [], [])
-    paths = {os.path.basename(path): path for path in (database, copy)}
+    paths = {os.path.basename(path): path for path in (database, copy) if path is not None}
     try:
-        folder = _Folder(os.path.dirname(database))
+        folder = _Folder(os.path.dirname(copy))
         names = _stageable(folder, paths, staged)
     except _GitError as error:
-        (staged.notes if error.lasting else staged.failures).append(f"not staged: {database} and {copy}: {error}")
+        what = " and ".join(paths.values())
+        (staged.notes if error.lasting else staged.failures).append(f"not staged: {what}: {error}")
         return staged
     for name in names:
         try:
-            if paths[name] == database:
-                _add_database(folder, database, copy)
+            if database is not None and paths[name] == database:
+                _add_database(folder, database, copy, scanned)
             else:
                 folder.add(name)
         except (_GitError, apsw.Error) as error:
@@ -139,6 +146,17 @@ def stage(database: str, copy: str) -> Staged:
         else:
             staged.paths.append(paths[name])
     return staged
+
+
+def offers(log_dir: str | None) -> list[str]:
+    """What keeps the log files themselves out of git, where nothing does so far."""
+    try:
+        folder = None if log_dir is None else _Folder(log_dir)
+        if folder is None or folder.ignored(["session.ndjson"]):
+            return []
+    except (_GitError, OSError):
+        return []
+    return [f"git takes the log files too, if they are added: put /{folder.prefix} in {folder.top}/.gitignore"]
 
 
 def _stageable(folder: _Folder, paths: dict[str, str], staged: Staged) -> list[str]:
@@ -170,13 +188,14 @@ def _may_set_up_lfs() -> bool:
     return os.environ.get("ALLOW_AUTOLFS", "").strip().lower() in {"1", "true", "yes", "on"}
 
 
-def _add_database(folder: _Folder, database: str, copy: str) -> None:
+def _add_database(folder: _Folder, database: str, copy: str, scanned: bool) -> None:
     # git reads the file alone. While the log holds rows, or a checkpoint writes pages, that would be less than a
     # database, or a torn one. So the log is emptied into the file, which is held still while git reads it; where
-    # somebody prevents that, the finished copy is staged under the database's path, through that path's filters.
+    # somebody prevents that, or rows have come that were not scanned for secrets, the finished copy is staged under the
+    # database's path, through that path's filters.
     name = os.path.basename(database)
-    with _still(database) as is_still:
-        if is_still:
+    with _still(database) as connection:
+        if connection is not None and (not scanned or is_scanned(connection)):
             folder.add(name)
             return
     blob = folder.git("hash-object", "-w", f"--path={name}", "--", os.path.basename(copy)).strip()
@@ -184,8 +203,8 @@ def _add_database(folder: _Folder, database: str, copy: str) -> None:
 
 
 @contextmanager
-def _still(database: str) -> Iterator[bool]:
-    """Within it the file alone is the whole database, and stays so; False where that can't be had within 2 s.
+def _still(database: str) -> Iterator[apsw.Connection | None]:
+    """Within it the file alone is the whole database, and stays so; None where that can't be had within 2 s.
 
     A reader that began while the log was empty reads the file alone, and no checkpoint writes under it; committing
     goes on, into the log.
@@ -196,7 +215,7 @@ def _still(database: str) -> Iterator[bool]:
         connection.pragma("schema_version")  # before its first read a connection checkpoints nothing
         while not (is_still := _begin_still(connection, f"{database}-wal")) and time.monotonic() < deadline:
             time.sleep(0.1)
-        yield is_still
+        yield connection if is_still else None
 
 
 def _begin_still(connection: apsw.Connection, log: str) -> bool:

@@ -16,7 +16,7 @@ from codex.logging.ingest.formats import Format, named
 from codex.logging.ingest.packed import Unpacked
 from codex.logging.ingest.reader import Limits, next_chunk
 from codex.logging.ingest.sources import Facts, Location, facts_of, survey
-from codex.logging.store.connection import scalar
+from codex.logging.store.connection import has_relation, scalar
 from codex.logging.store.sqlite import read_stream_of, read_streams
 
 _TOMBSTONE = "SELECT length, chain FROM tombstones WHERE generation = ?"
@@ -28,6 +28,7 @@ _NEXT_OF = {
     "ingest_rejects": "SELECT min(id) >> 40 FROM ingest_rejects WHERE id > ?",
     "segments": "SELECT min(id) >> 40 FROM segments WHERE id > ?",
 }
+_REDACTED = "SELECT secrets FROM redactions WHERE generation = ?"
 _TRIES = 3  # it may be renamed between the look and the opening
 _FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW
 _FIRST_BYTES = 1 << 20
@@ -53,7 +54,10 @@ class Tombstone(NamedTuple):
 
 
 class Target(NamedTuple):
-    """A generation to check, as the ledger has it now; `live` is where its stream's live file is."""
+    """A generation to check, as the ledger has it now; `live` is where its stream's live file is.
+
+    `redacted` is how many secrets were taken out of it: its file, which has them, is another one.
+    """
 
     session_id: str
     generation: Generation
@@ -61,6 +65,7 @@ class Target(NamedTuple):
     format: str
     at_home: bool
     tombstone: Tombstone | None = None
+    redacted: int = 0
 
     @property
     def length(self) -> int:
@@ -162,7 +167,7 @@ def targets(connection: apsw.Connection, session_ids: Sequence[str] = ()) -> lis
     """Every generation of the sessions (all sessions, when none is named), stream by stream, oldest first."""
     stones = {number: Tombstone(*rest) for number, *rest in connection.execute(_TOMBSTONES)}
     return [
-        _target(stream, generation, stones.get(generation.id))
+        _target(connection, stream, generation, stones.get(generation.id))
         for stream in read_streams(connection)
         if not session_ids or stream.session_id in session_ids
         for generation in stream.generations
@@ -171,7 +176,7 @@ def targets(connection: apsw.Connection, session_ids: Sequence[str] = ()) -> lis
 
 def targets_of(connection: apsw.Connection, stream: Stream) -> list[Target]:
     """Every generation of one stream, oldest first."""
-    return [_target(stream, generation, _stone(connection, generation.id)) for generation in stream.generations]
+    return [_target(connection, stream, one, _stone(connection, one.id)) for one in stream.generations]
 
 
 def next_target(connection: apsw.Connection, after: int) -> Target | None:
@@ -181,7 +186,7 @@ def next_target(connection: apsw.Connection, after: int) -> Target | None:
     if stream is None:
         return None
     generation = next(generation for generation in stream.generations if generation.id == number)
-    return _target(stream, generation, _stone(connection, generation.id))
+    return _target(connection, stream, generation, _stone(connection, generation.id))
 
 
 def orphans(connection: apsw.Connection) -> Iterator[Finding]:
@@ -202,7 +207,8 @@ def _stone(connection: apsw.Connection, generation: int) -> Tombstone | None:
     return None if row is None else Tombstone(*row)
 
 
-def _target(stream: Stream, generation: Generation, stone: Tombstone | None) -> Target:
-    at_home = generation.how in _AT_HOME and stream.at(generation.identity) is generation
+def _target(connection: apsw.Connection, stream: Stream, generation: Generation, stone: Tombstone | None) -> Target:
+    redacted = scalar(connection, _REDACTED, (generation.id,)) if has_relation(connection, "redactions") else None
+    at_home = not redacted and generation.how in _AT_HOME and stream.at(generation.identity) is generation
     live = Location(stream.root, stream.key, 0)
-    return Target(stream.session_id, generation, live, stream.format, at_home, stone)
+    return Target(stream.session_id, generation, live, stream.format, at_home, stone, redacted or 0)

@@ -18,6 +18,7 @@ _COMMANDS = {
     "pack": ("pack", "A session as a zip that can be checked anywhere."),
     "raw": ("raw", "One line's exact bytes."),
     "search": ("search", "What was said where: words, phrases, filters; the best hits first."),
+    "secrets": ("secrets", "Where credentials are, without showing them."),
     "sessions": ("sessions", "The agents' sessions, that with the latest event first."),
     "shell-helper": ("shell_helper", "The path of the shell helper, for sourcing."),
     "show": ("show", "A session as a readable transcript."),

@@ -308,7 +308,7 @@ class Store:
                 self.connection.execute(
                     "UPDATE hook_runs SET error = NULL WHERE event BETWEEN ? AND ?", (low, low | 0xFFFFFFFFFF)
                 )
-                for table in ("summaries", "usage"):
+                for table in ("summaries", "usage", "secrets", "secret_watermarks"):
                     self.connection.execute(f"DELETE FROM {table} WHERE generation = ?", (generation.id,))  # noqa: S608
                 cursor = generation.cursor
                 stone = (generation.id, stream.session_id, cursor.offset, cursor.lines, generation.chain, now)

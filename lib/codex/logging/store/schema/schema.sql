@@ -267,3 +267,32 @@ CREATE VIRTUAL TABLE search_index USING fts5 (
 -- Segments are merged when it is asked for, sixteen at a time, and never within the transaction that fills.
 INSERT INTO search_index (search_index, rank)
 VALUES ('automerge', 0), ('usermerge', 16), ('crisismerge', 1500), ('hashsize', 8388608);
+
+-- What looks like a secret, and where: bytes ["offset", "offset" + length) of a generation; `hash` is of the secret, with
+-- a key that is in no table. See ../../findings.py.
+CREATE TABLE secrets (
+    generation INTEGER NOT NULL,
+    "offset" INTEGER NOT NULL,
+    length INTEGER NOT NULL,
+    seq INTEGER NOT NULL,
+    rule TEXT NOT NULL,
+    hash TEXT NOT NULL,
+    PRIMARY KEY (generation, "offset")
+) WITHOUT ROWID;
+
+-- How far each generation was scanned: its bytes, and its events, which is events.id.
+CREATE TABLE secret_watermarks (
+    generation INTEGER PRIMARY KEY,
+    event INTEGER NOT NULL,
+    "offset" INTEGER NOT NULL
+);
+
+-- In a redacted copy: the generations that something was taken out of, how long they were, and the keyed hash of the
+-- chain that they had. Their own chain is of what is there now.
+CREATE TABLE redactions (
+    generation INTEGER PRIMARY KEY REFERENCES generations (id),
+    secrets INTEGER NOT NULL,
+    length INTEGER NOT NULL,
+    proof BLOB NOT NULL,
+    redacted_at REAL NOT NULL
+);

@@ -1,0 +1,63 @@
+"""What stands in a secret's place: the same for the same secret, and of no use to who has not the key."""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+from contextlib import suppress
+from hashlib import blake2b
+
+from codex.logging.errors import ConfigError
+from codex.logging.secrets.scan import flattened
+from codex.logging.store.connection import translated
+
+_KEY_BYTES = 32
+_DIGEST_BYTES = 4
+_LAID_OUT = re.compile(rb'\\+[nrt"]|\s')
+
+
+def key_of(database: str) -> bytes:
+    """The key of a database's placeholders, which lies beside it (`DB.key`, mode 0600) and is made when it is missing.
+
+    It is in no table, since the database itself is staged. Raises ConfigError, DatabaseError.
+    """
+    path = f"{database}.key"
+    with translated(path):
+        if not os.path.lexists(path):
+            _make(path)
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+        try:
+            key = os.read(descriptor, _KEY_BYTES + 1)
+        finally:
+            os.close(descriptor)
+    if len(key) != _KEY_BYTES:
+        raise ConfigError(
+            f"{path} is no key of {_KEY_BYTES} bytes",
+            hint="Move it away: a new one is made; hashes differ from then on.",
+        )
+    return key
+
+
+def _make(path: str) -> None:
+    """Make it whole, or leave another process's."""
+    part = f"{path}.{secrets.token_hex(4)}"
+    descriptor = os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
+    try:
+        os.write(descriptor, secrets.token_bytes(_KEY_BYTES))
+        os.fsync(descriptor)
+        with suppress(FileExistsError):
+            os.link(part, path)
+    finally:
+        os.close(descriptor)
+        os.unlink(part)
+
+
+def digest(key: bytes, value: bytes) -> str:
+    """8 hex digits for a secret, however it is escaped, and wherever its lines end."""
+    return blake2b(_LAID_OUT.sub(b"", flattened(value)), digest_size=_DIGEST_BYTES, key=key).hexdigest()
+
+
+def placeholder(rule: str, hashed: str) -> str:
+    """What is written in the secret's place."""
+    return f"[REDACTED:{rule}:{hashed}]"

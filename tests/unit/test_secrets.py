@@ -1,0 +1,108 @@
+"""The scanner: what it finds, what it leaves, and that no text makes it slow."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+
+import pytest
+
+from codex.logging.errors import ConfigError
+from codex.logging.secrets.allow import allowed_of
+from codex.logging.secrets.placeholder import digest, key_of, placeholder
+from codex.logging.secrets.rules import rules
+from codex.logging.secrets.scan import OVERLAP_BYTES, Scanner
+from tests.planted import Planted, look_alikes, secrets
+
+SEEDS = range(7, 17)
+
+
+def missed(planted: list[Planted], texts: list[bytes]) -> list[str]:
+    """The kinds of those of which a scan of the text leaves anything."""
+    found = []
+    for one, text in zip(planted, texts, strict=True):
+        for match in reversed(Scanner().find(text)):
+            text = text[: match.start] + text[match.end :]
+        found += [one.kind] if any(line.encode() in text for line in one.secret.split("\n")) else []
+    return found
+
+
+def test_secrets_are_found_and_look_alikes_are_not() -> None:
+    """Of the planted secrets at least 95 in 100, of the look-alikes at most 2."""
+    for seed in SEEDS:
+        planted, others = secrets(seed), look_alikes(seed)
+        assert len(missed(planted, [one.text.encode() for one in planted])) <= 0.05 * len(planted)
+        assert sum(bool(Scanner().find(text.encode())) for text in others) <= 0.02 * len(others)
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3])
+def test_secrets_within_json_are_found(depth: int) -> None:
+    """A secret is found in a JSON text's bytes, and in one within another, and nothing of the JSON goes with it."""
+    for one in secrets():
+        text = f"before {one.text} after"
+        for _ in range(depth):
+            text = json.dumps({"key": text})
+        data = text.encode()
+        for match in reversed(Scanner().find(data)):
+            data = data[: match.start] + b"[REDACTED:x:00000000]" + data[match.end :]
+        assert not any(line.encode() in data for line in one.secret.split("\n")), (one.kind, depth)
+        for _ in range(depth):
+            data = json.loads(data)["key"]
+        assert str(data).startswith("before ")
+        assert str(data).endswith(" after")
+
+
+def test_secrets_behind_needless_escapes_are_found() -> None:
+    """Characters that JSON may escape but needn't hide nothing, and the place is that of the escaped bytes."""
+    planted = [one for one in secrets() if one.kind not in {"private-key", "jwt"}]
+    escaped = ["".join(f"\\u00{ord(c):02x}" if c in "/_-.:abcde" else c for c in one.text) for one in planted]
+    for one, text in zip(planted, escaped, strict=True):
+        (match, *_) = Scanner().find(text.encode()) or [None]
+        assert match is not None, one.kind
+        rest = json.loads(b'"' + text.encode()[: match.start].replace(b'"', b"") + b'"')
+        assert one.secret not in rest
+
+
+def test_look_is_as_long_as_the_text() -> None:
+    """A text of nothing but beginnings of secrets takes no rule further than its bound: none runs on."""
+    chance = random.Random(3)
+    parts = [anchor.decode() for rule in rules() for anchor in rule.anchors]
+    parts += ["password=", "token: ", 'secret":"', "Bearer ", "-----BEGIN PRIVATE KEY-----\n", "\\\\\\", "eyJhbGciOi."]
+    for part in parts:
+        text = (part * (OVERLAP_BYTES // len(part) * 2)).encode()
+        assert all(match.end - match.start <= OVERLAP_BYTES for match in Scanner().find(text))
+    Scanner().find("".join(chance.choices(parts, k=20_000)).encode())
+
+
+def test_placeholders_are_no_secrets() -> None:
+    """What stands in a secret's place is found by no rule, also where it is assigned to a password."""
+    for rule in rules():
+        for text in ("{}", "password={}", 'api_key: "{}"', "https://a:{}@b.test", "Authorization: Bearer {}"):
+            assert not Scanner().find(text.format(placeholder(rule.id, "9b680c24")).encode())
+
+
+def test_pieces_of_one_secret_are_one_hash(tmp_path: Path) -> None:
+    """However a secret is escaped or laid out its hash is the same; with another database's key it is another."""
+    key, other = key_of(str(tmp_path / "a.db")), key_of(str(tmp_path / "b.db"))
+    assert key == key_of(str(tmp_path / "a.db"))
+    assert (tmp_path / "a.db.key").stat().st_mode & 0o777 == 0o600
+    assert digest(key, b"ab/c\nd") == digest(key, rb"ab\/c\nd") == digest(key, rb"ab\\u002fc\\nd")
+    assert digest(key, b"ab/cd") != digest(other, b"ab/cd")
+
+
+def test_allow_list_lets_be_what_it_names(tmp_path: Path) -> None:
+    """A line is a hash, a pattern or a text; comments and empty lines are none; a wrong one is told."""
+    file, database = tmp_path / "secrets-allow", str(tmp_path / "a.db")
+    none = allowed_of(database)
+    file.write_text("# ours\n\nhash:0011aabb\nregex:^AKIA.*X$\nplain text\n", "utf-8")
+    allowed = allowed_of(database)
+    assert allowed.mark != none.mark
+    assert allowed.allows(b"", "0011aabb")
+    assert allowed.allows(b"AKIAX", "ffffffff")
+    assert allowed.allows(b"plain text", "ffffffff")
+    assert not allowed.allows(b"plain texts", "ffffffff")
+    for wrong in ("hash:1", "regex:("):
+        file.write_text(wrong, "utf-8")
+        with pytest.raises(ConfigError):
+            allowed_of(database)

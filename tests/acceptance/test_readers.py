@@ -520,3 +520,27 @@ def test_errors_lists_what_tells_of_trouble(tmp_path: Path) -> None:
     assert found[0]["line"] == "E   ValueError: no words"
     text = succeed("codex-logs errors --session-id e --tail 1", tmp_path)
     assert text == "- [e] 9 failure: session failed with exit code 3\n"
+
+
+def test_readers_load_what_imports_only_where_something_is_pending(tmp_path: Path) -> None:
+    """They start sooner where nothing is; what was appended, rotated or edited is pending, and shown."""
+    log = tmp_path / ".codex" / "sessions" / "s.ndjson"
+    log.parent.mkdir(parents=True)
+    (log.parent / "t.ndjson").write_text('{"message":"other"}\n')
+    log.write_text('{"message":"first"}\n')
+    succeed("codex-import-ndjson --all", tmp_path)
+    program = """
+    import sys
+    from codex.logging.messages import fetch_messages
+    print(*(row["message"] for row in fetch_messages("s")), "codex.logging.ingest.engine" in sys.modules)
+    """
+    assert python(program, tmp_path) == "first False\n"
+    with log.open("a") as file:
+        file.write('{"message":"second"}\n')
+    assert python(program, tmp_path) == "first second True\n"
+    assert python(program, tmp_path) == "first second False\n"
+    log.rename(log.with_name("s.ndjson.1"))
+    log.write_text('{"message":"third"}\n')
+    assert python(program, tmp_path) == "first second third True\n"
+    log.write_text('{"message":"THIRD"}\n')
+    assert python(program, tmp_path).endswith("THIRD True\n")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from typing import TYPE_CHECKING, NamedTuple
@@ -20,7 +21,7 @@ from codex.logging import config
 from codex.logging.errors import CodexLoggingError, DatabaseMissingError, SourceError
 from codex.logging.events import Stream
 from codex.logging.rows import Row, Selection, select_rows
-from codex.logging.store.connection import has_relation, immediate, open_reader, scalar, translated
+from codex.logging.store.connection import has_relation, immediate, is_current, open_reader, scalar, translated
 from codex.logging.store.record import Record
 from codex.logging.writer import warn
 
@@ -126,7 +127,7 @@ class _Again:
             return
         log_dir = config.resolve_log_dir()
         files = log_files(log_dir, self._session_id)
-        if not files:
+        if not files or (self._pending is None and _is_taken(database, log_dir, files)):
             return
         from codex.logging.store.sqlite import Store
 
@@ -141,6 +142,20 @@ class _Again:
             if str(error) != self._told:
                 warn(f"what is pending was not imported: {error}")
             self._told = str(error)
+
+
+def _is_taken(database: str, log_dir: str, files: Iterable[Facts]) -> bool:
+    """Whether nothing is pending, by the rule of who imports, without loading what imports."""
+    from codex.logging.ingest.looks import Looks
+    from codex.logging.store.sqlite import read_watermarks
+
+    looks = Looks(time.monotonic, time.time)
+    with closing(open_reader(database)) as connection, translated(database):
+        if not is_current(connection):
+            return False
+        for taken in read_watermarks(connection, log_dir):
+            looks.resume(log_dir, taken)
+    return all(looks.resumed(facts) is not None for facts in files)
 
 
 class _Pending:

@@ -206,6 +206,11 @@ def migrate(connection: apsw.Connection, path: str) -> None:
             former.note(connection, kept, len(steps))
 
 
+def is_current(connection: apsw.Connection) -> bool:
+    """Whether a writer would find nothing to bring up to date."""
+    return _is_at(connection, len(migrations()))
+
+
 def _is_at(connection: apsw.Connection, version: int) -> bool:
     """Whether the file is ours, with this many steps taken."""
     return bool((connection.pragma("application_id"), connection.pragma("user_version")) == (APPLICATION_ID, version))

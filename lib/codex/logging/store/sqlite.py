@@ -177,8 +177,7 @@ class Store:
     def watermarks(self, root: str) -> Iterator[Watermark]:
         """How far each file under the root that is where the ledger says has been taken: it needs no second look."""
         with translated(self.path):
-            for key, device, inode, *rest in self.connection.execute(_WATERMARKS, (root,)):
-                yield Watermark(key, (device, inode), *rest)
+            yield from read_watermarks(self.connection, root)
 
     def live_keys(self, root: str) -> list[str]:
         """The live files' paths of the streams that were last seen present."""
@@ -450,6 +449,12 @@ def _segment_rows(rows: Rows) -> Iterator[Row]:
         del rows.pieces[0]
         lines = 0 if rows.pieces else rows.after.lines - rows.before.lines
         yield (rows.key | start, end, rows.before.seq + 1, lines, chain, frame)
+
+
+def read_watermarks(connection: apsw.Connection, root: str) -> Iterator[Watermark]:
+    """What `Store.watermarks` gives, for readers."""
+    for key, device, inode, *rest in connection.execute(_WATERMARKS, (root,)):
+        yield Watermark(str(key), (device, inode), *rest)
 
 
 def read_streams(connection: apsw.Connection) -> list[Stream]:

@@ -146,6 +146,15 @@ def test_a_session_is_named_as_people_do(folder: Path) -> None:
     assert shell("codex-logs show", nothing).returncode == 2
 
 
+def test_what_was_purged_is_said_to_be_gone(folder: Path) -> None:
+    """Its name is still known, its events aren't there: exit code 1."""
+    succeed("codex-import-ndjson --all", folder)
+    succeed("codex-ingestd purge --session older --days 0 --sources --rows", folder)
+    gone = shell("codex-logs show older", folder)
+    assert (gone.returncode, gone.stdout, "purged" in gone.stderr) == (1, "", True)
+    assert shell("codex-logs show older --raw", folder).returncode == 1
+
+
 def test_a_session_of_many_events_is_read_as_it_is_shown(tmp_path: Path) -> None:
     """Who wants only the first page waits for no more."""
     log = tmp_path / ".codex" / "sessions" / "long.ndjson"

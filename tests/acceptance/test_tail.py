@@ -120,6 +120,22 @@ def test_without_a_daemon_it_looks_for_itself(
     assert following.errors.count("hint") == 1
 
 
+@pytest.mark.parametrize("made", ["codex-ingestd rebuild", "codex-import-ndjson --all"])
+def test_it_goes_on_when_the_database_is_replaced(tmp_path: Path, tail: Start, made: str) -> None:
+    """A rebuild puts another file in its place, or there was none: what comes is shown, and nothing twice."""
+    append(tmp_path / ".codex" / "sessions" / "s.ndjson", "first")
+    if "rebuild" in made:
+        succeed("codex-import-ndjson --all", tmp_path)
+    following = tail()
+    wait_for(lambda: "no daemon" in following.errors, what="it to follow")
+    succeed(made, tmp_path)
+    append(tmp_path / ".codex" / "sessions" / "s.ndjson", "second")
+    append(tmp_path / ".codex" / "sessions" / "t.ndjson", "third")
+    output = following.wait_for("second", "third")
+    assert [output.count(text) for text in ("first", "second", "third")] == [1, 1, 1]
+    assert following.errors.count("hint") == 1
+
+
 def test_it_ends_when_nobody_reads(tmp_path: Path) -> None:
     """A reader that has what it wanted ends the pipe, though nothing comes any more."""
     append(tmp_path / ".codex" / "sessions" / "s.ndjson", "first", "second")

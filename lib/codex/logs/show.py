@@ -10,6 +10,7 @@ from itertools import chain
 
 import click
 
+from codex.logging.errors import CodexLoggingError
 from codex.logging.listing import print_json
 from codex.logging.reading import Opened
 from codex.logging.terminal import db_option, json_option
@@ -58,7 +59,7 @@ def command(
     """Show what was said and done in a session; without one, in that with the latest event.
 
     SESSION is an id, the beginning of one that no other has, or `last`. Calls of tools and their results are folded.
-    Exit codes: 0 shown, 1 unexpected, 2 no such session or line, no database.
+    Exit codes: 0 shown, 1 nothing left of it, 2 no such session or line, no database.
     """
     if raw and as_json:
         raise click.UsageError("give --raw or --json, not both")
@@ -67,6 +68,10 @@ def command(
         if raw and not (at or first or last or roles or kinds):
             _print_bytes(_whole(opened, chosen))
             return 0
+        if not events(opened.connection, chosen, limit=1):
+            raise CodexLoggingError(
+                f"session {chosen!r} has no event", hint="It was purged, or holds nothing but rejects."
+            )
         mark, found = _chosen_events(opened, chosen, at, filters)
         if raw:
             _print_bytes(_lines(opened, found))

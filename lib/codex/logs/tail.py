@@ -9,6 +9,7 @@ import stat
 import sys
 import time
 from collections.abc import Callable, Iterable
+from functools import cache
 
 import click
 
@@ -72,10 +73,10 @@ def command(
             following = Following(opened.connection, chosen, filters) if follow else None
             found = newest(opened.connection, lines, chosen, filters)
         show(found)
-        replaced = following is not None and _follow(opened, following, show)
-    while replaced:
+        seen = None if following is None else _follow(opened, following, show)
+    while seen is not None:
         with reading(db) as opened, translated(opened.path):
-            replaced = _follow(opened, Following(opened.connection, chosen, filters), show)
+            seen = _follow(opened, Following(opened.connection, chosen, filters, seen), show)
     return 0
 
 
@@ -99,12 +100,12 @@ class _snapshot:  # noqa: N801 - a context manager
         self._connection.execute("COMMIT")
 
 
-def _follow(opened: Opened, following: Following, show: Callable[[Iterable[Event]], None]) -> bool:
+def _follow(opened: Opened, following: Following, show: Callable[[Iterable[Event]], None]) -> dict[str, int] | None:
     """Show what is committed, until nobody reads it any more; where no daemon does, bring in what is pending.
 
-    True when another file has taken the database's place, as a rebuild does.
+    It gives what was seen when another file has taken the database's place, as a rebuild does.
     """
-    told, busy_until, chore_at, file = False, 0.0, 0.0, _inode(opened.path)
+    busy_until, chore_at, file = 0.0, 0.0, _inode(opened.path)
     while True:
         found = following.look(_MOST)
         now = time.monotonic()
@@ -113,14 +114,11 @@ def _follow(opened: Opened, following: Following, show: Callable[[Iterable[Event
             busy_until = now + _BUSY_FOR
         elif now >= chore_at:
             if _is_closed():
-                return False
+                return None
             if not opened.single and _inode(opened.path) not in (file, None):
-                if file is None:  # there were log files alone: what is in them by now comes from them
-                    opened.again()
-                    show(following.look(_MOST))
-                return True
+                return following.seen()
             if not is_served(opened.path):
-                told = told or _tell(opened)
+                _tell(opened.path)
                 opened.again()
             chore_at = time.monotonic() + _CHORE_SECONDS
         if len(found) < _MOST:
@@ -134,13 +132,14 @@ def _inode(path: str) -> int | None:
         return None
 
 
-def _tell(opened: Opened) -> bool:
+@cache
+def _tell(path: str) -> None:
+    """Say once that nobody else brings lines in."""
     click.echo(
-        f"hint: no daemon brings new lines into {opened.path}: start `codex-ingestd run`. Until then this command looks"
+        f"hint: no daemon brings new lines into {path}: start `codex-ingestd run`. Until then this command looks"
         " for them itself, twice a second, where they belong to this database.",
         err=True,
     )
-    return True
 
 
 def _is_closed() -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import apsw
 
@@ -12,9 +12,9 @@ from codex.logging.store.connection import has_relation, scalar
 from codex.logs.read.events import ALL, Event, Filters, merged, of_life, rows, span
 
 _ENDS = """
-SELECT g.id, g."offset", g.committed_at,
+SELECT g.id, s.session_id, g."offset", g.committed_at,
        (SELECT max(e.id) FROM events AS e WHERE e.id BETWEEN g.id << 40 AND (g.id << 40) + 0xffffffffff)
-FROM generations AS g"""
+FROM generations AS g JOIN streams AS s ON s.id = g.stream"""
 _MOVED = """
 SELECT g.id, s.session_id, g."offset", g.committed_at
 FROM generations AS g JOIN streams AS s ON s.id = g.stream
@@ -30,24 +30,41 @@ _PAGE = 500
 
 
 class Following:
-    """What is committed from now on, to these sessions or to all, also to those that don't exist yet."""
+    """What is committed from now on, to these sessions or to all, also to those that don't exist yet.
+
+    With `seen`, of another one, whose database this one has replaced: all that is behind those lines.
+    """
 
     def __init__(
-        self, connection: apsw.Connection, sessions: Sequence[str] | None = None, filters: Filters = ALL
+        self,
+        connection: apsw.Connection,
+        sessions: Sequence[str] | None = None,
+        filters: Filters = ALL,
+        seen: Mapping[str, int] | None = None,
     ) -> None:
         self._connection = connection
         self._sessions = None if sessions is None else frozenset(sessions)
         self._filters = filters
         self._by_record = has_relation(connection, "by_record")
         self._version = self._data_version()
-        self._unread = False
+        self._unread = seen is not None
         self._whole_look = math.inf
         # Of each life: the bytes and the last event that it had when it was looked at.
         self._taken: dict[int, tuple[int, int]] = {}
         self._since = 0.0
-        for life, offset, committed_at, last in rows(connection, _ENDS):
+        for life, session_id, offset, committed_at, last in rows(connection, _ENDS):
             self._taken[life] = offset, last or 0
+            if seen is not None:
+                self._taken[life] = -1, min(last or 0, life << 40 | seen.get(session_id, 0) << 8 | 0xFF)
             self._since = max(self._since, committed_at)
+
+    def seen(self) -> dict[str, int]:
+        """The last line of each session that was looked at."""
+        found: dict[str, int] = {}
+        for life, session_id, *_ in rows(self._connection, _ENDS):
+            _, last = self._taken.get(life, (0, 0))
+            found[session_id] = max(found.get(session_id, 0), last >> 8 & 0xFFFFFFFF)
+        return found
 
     def look(self, limit: int = 1000) -> list[Event]:
         """What has come since the last look, by time: of each file at most `limit`, the others with the next look.

@@ -207,7 +207,7 @@ def test_many_segments_are_merged(importer: Importer) -> None:
 
 def test_too_much_that_is_not_indexed_is_told(importer: Importer, monkeypatch: pytest.MonkeyPatch) -> None:
     """The newest of it is searched, the rest is counted in bytes."""
-    monkeypatch.setattr("codex.logs.read.search._UNINDEXED_BYTES", 1000)
+    monkeypatch.setattr("codex.logs.read.unindexed.MOST_BYTES", 1000)
     say(importer, "old", "needle " * 500)
     say(importer, "new", "needle")
     answer = ask(importer, "needle")
@@ -265,6 +265,28 @@ def test_a_rebuilt_database_is_searched(importer: Importer, database: Path, tmp_
     index(again)
     assert found(again, "hello") == [("s", 1)]
     again.close()
+
+
+def test_rows_of_a_forerunner_are_found(log_dir: Path, database: Path) -> None:
+    """Those that the default view shows: what the log says as well is found once."""
+    with closing(sqlite3.connect(database)) as old, old:
+        old.execute("CREATE TABLE session_events (session_id TEXT, seq INTEGER, ts REAL, role TEXT, message TEXT)")
+        rows = [
+            ("s", 1, 1.0, "user", "needle in both"),
+            ("s", 2, 2.0, "user", "needle of old"),
+            ("t", 1, 3.0, "a", "x"),
+        ]
+        old.executemany("INSERT INTO session_events VALUES (?, ?, ?, ?, ?)", rows)
+    importer = Importer(log_dir, database)
+    say(importer, "s", "needle in both", ts=1.0)
+    for _ in range(2):
+        hits = ask(importer, "needle", sort="time").hits
+        assert [(hit.session_id, hit.ts, bool(hit.generation)) for hit in hits] == [("s", 2.0, False), ("s", 1.0, True)]
+        assert [piece.text for piece in hits[0].snippet if piece.marked] == ["needle"]
+        assert found(importer, "needle session:t") == found(importer, "old role:assistant") == []
+        assert found(importer, "session:t") == [("t", 1)]
+        index(importer)
+    importer.close()
 
 
 def test_a_readers_sqlite_can_use_the_index(importer: Importer, database: Path) -> None:

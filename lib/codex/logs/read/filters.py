@@ -75,17 +75,23 @@ def lives_of(connection: apsw.Connection, query: Query) -> list[Life] | None:
     """
     if query.session == query.project == query.agent == Choice() and query.since is None and query.until is None:
         return None
-    session = Choice(*(tuple(_session(connection, wish) for wish in wishes) for wishes in query.session))
+    is_session = session_filter(connection, query)
     rows: Iterable[Any] = connection.execute(_LIVES)
     return [
         life
         for life in (Life(*row) for row in rows)
-        if _suits(session, life.session_id, _is_like)
+        if is_session(life.session_id)
         and _suits(query.project, life.project, _ends)
         and _suits(query.agent, life.agent, _is_like)
         and (query.since is None or life.last_event is None or life.last_event >= query.since)
         and (query.until is None or life.started is None or life.started < query.until)
     ]
+
+
+def session_filter(connection: apsw.Connection, query: Query) -> Callable[[str], bool]:
+    """Whether a session is one that the filters leave. Raises NoSuchSessionError."""
+    chosen = Choice(*(tuple(_session(connection, wish) for wish in wishes) for wishes in query.session))
+    return lambda session_id: _suits(chosen, session_id, _is_like)
 
 
 def _session(connection: apsw.Connection, wish: str) -> str:

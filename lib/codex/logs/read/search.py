@@ -16,17 +16,16 @@ import apsw
 from codex.logging.errors import DatabaseMissingError
 from codex.logging.events import iso_time
 from codex.logging.store import search_index
-from codex.logging.store.connection import has_relation, scalar
+from codex.logging.store.connection import has_relation
 from codex.logs.query import Query
 from codex.logs.read.filters import Life, asks_events, is_chosen, lives_of
+from codex.logs.read.unindexed import OldRow, Unindexed
 
 Sort = Literal["rank", "time"]
 RANKED = 5000  # hits that are ranked, the newest of them
 SCANNED = 50_000  # hits of the words that filters are asked about, the newest of them
 CONTEXT = 24  # words of a snippet
 MOST_CONTEXT = 64  # FTS5 takes no more
-_UNINDEXED_BYTES = 4 << 20
-_ROW_BYTES = 64
 _BEGIN, _END = "\x02", "\x03"
 _BLANK_MARKS = str.maketrans({_BEGIN: "\ufffd", _END: "\ufffd", "\0": "\ufffd"})
 _LAST_ID = 0x7FFFFFFFFFFFFFFF
@@ -51,10 +50,6 @@ _WITHOUT_WORDS = f"""
 SELECT e.id, 0.0, e.ts FROM events AS e
 WHERE e.id BETWEEN :low AND :high AND {_STANDS.format(id="e.id")} AND chosen(e.role, e.kind, e.tool, e.model, e.ts)
 ORDER BY e.id DESC LIMIT :most"""  # noqa: S608
-_PENDING = f"""
-SELECT id, role, kind, tool, model, ts, {search_index.SEARCHED} FROM events WHERE id > ?1 AND id <= ?2
-ORDER BY id DESC"""  # noqa: S608
-_INDEXED_TO = "SELECT event FROM search_watermarks WHERE generation = ?"
 _TIMES = "SELECT id, ts FROM events WHERE id IN (SELECT value FROM json_each(?))"
 _SHOWN = f"""
 SELECT e.id, s.session_id, s.format, m.cwd, e.seq, e.part, e.ts, e.role, e.kind, e.tool, e.model,
@@ -72,7 +67,10 @@ class Piece(NamedTuple):
 
 
 class Hit(NamedTuple):
-    """An event that a query found. `event` is its id, `ts` epoch seconds; a lower `rank` is a better hit."""
+    """An event that a query found. `event` is its id, `ts` epoch seconds; a lower `rank` is a better hit.
+
+    A row that only a forerunner wrote has 0 for its generation and event.
+    """
 
     session_id: str
     agent: str
@@ -156,16 +154,13 @@ def _search(
     sort = sort if query.match is not None else "time"
     scan = _Scan(connection, query, lives, exhaustive)
     indexed = scan.candidates()
-    pending: list[_Candidate] = []
-    unsearched = 0
-    if query.match is not None:
-        pending, unsearched = _pending(connection, query, lives, exhaustive)
-        pending = _levelled(pending, indexed)
-    found = [*indexed, *pending]
+    unindexed = Unindexed(connection, query, lives, exhaustive=exhaustive)
+    found = [*indexed, *_levelled(_beside(query, unindexed), indexed)]
     if sort == "time":
         found = list(_with_times(connection, found))
     page = _page(found, sort, limit, offset)
-    return Found(_hits(connection, query, page, context), len(found), scan.capped, unsearched)
+    hits = _hits(connection, query, page, unindexed.old, context)
+    return Found(hits, len(found), scan.capped, unindexed.unsearched)
 
 
 class _Scan:
@@ -217,36 +212,13 @@ def _let_choose(connection: apsw.Connection, query: Query) -> None:
     connection.create_scalar_function("chosen", chosen, 5)
 
 
-def _pending(
-    connection: apsw.Connection, query: Query, lives: list[Life] | None, exhaustive: bool
-) -> tuple[list[_Candidate], int]:
-    """The hits among events that aren't indexed yet, the newest of those; and bytes of files that weren't looked at."""
-    wanted = None if lives is None else {life.generation for life in lives}
-    left: float = float("inf") if exhaustive else _UNINDEXED_BYTES
-    unsearched = 0
-    texts: list[tuple[int, str]] = []
-    times: dict[int, float | None] = {}
-    for generation, length in reversed(search_index.behind(connection)):
-        if not length or (wanted is not None and generation not in wanted):
-            continue
-        if left <= 0:
-            unsearched += length
-            continue
-        after = scalar(connection, _INDEXED_TO, (generation,)) or generation << 40
-        rows: Iterable[Any] = connection.execute(_PENDING, (after, generation << 40 | 0xFFFFFFFFFF))
-        for event, role, kind, tool, model, ts, message in rows:
-            left -= len(message) + _ROW_BYTES
-            if left <= 0:
-                unsearched += length
-                break
-            if is_chosen(query, role, kind, tool, model, ts):
-                texts.append((event, message))
-                times[event] = ts
-    if not texts or query.match is None:
-        return [], unsearched
-    with closing(_scratch(texts)) as scratch:
+def _beside(query: Query, unindexed: Unindexed) -> list[_Candidate]:
+    """The hits among what is not indexed."""
+    if query.match is None or not unindexed.texts:
+        return [_Candidate(event, 0.0, ts) for event, ts in unindexed.times.items()]
+    with closing(_scratch(unindexed.texts.items())) as scratch:
         ranks: Any = scratch.execute("SELECT rowid, rank FROM scratch WHERE scratch MATCH ?", (query.match,))
-        return [_Candidate(event, rank, times[event]) for event, rank in ranks], unsearched
+        return [_Candidate(event, rank, unindexed.times[event]) for event, rank in ranks]
 
 
 def _levelled(pending: list[_Candidate], indexed: list[_Candidate]) -> list[_Candidate]:
@@ -286,16 +258,21 @@ def _page(found: list[_Candidate], sort: Sort, limit: int, offset: int) -> list[
     return heapq.nsmallest(offset + limit, found, by_rank if sort == "rank" else by_time)[offset:]
 
 
-def _hits(connection: apsw.Connection, query: Query, page: list[_Candidate], context: int) -> list[Hit]:
+def _hits(
+    connection: apsw.Connection, query: Query, page: list[_Candidate], old: dict[int, OldRow], context: int
+) -> list[Hit]:
     numbers = json.dumps([one.event for one in page])
     rows: Iterable[Any] = connection.execute(_SHOWN, (numbers,))
     shown = {row[0]: row[1:] for row in rows}
+    for event in (one.event for one in page if one.event in old):
+        session_id, seq, part, ts, role, kind, message = old[event]
+        shown[event] = (session_id, "native", None, seq, part, ts, role, kind, None, None, message)
     snippets = _snippets(query, {event: row[-1] for event, row in shown.items()}, context)
     hits = []
     for event, rank, _ in page:
         if event in shown:
             session_id, agent, project, seq, part, ts, role, kind, tool, model, _ = shown[event]
-            place = (event >> 40, seq, part, event)
+            place = (max(0, event >> 40), seq, part, max(0, event))
             hits.append(
                 Hit(session_id, agent, project, *place, ts, role, kind, tool, model, tuple(snippets[event]), rank)
             )

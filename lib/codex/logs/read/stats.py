@@ -33,11 +33,13 @@ _ERROR = """CASE e.kind
              + instr(e.meta, '"subtype":"api_error"') + instr(e.meta, '"subtype":"error"') > 0 END
          ELSE 0 END"""
 # A turn begins with what a person says: Codex tells of it in a line of its own.
-_TURN = """CASE s.format WHEN 'codex' THEN e.kind = 'other' AND instr(e.meta, '"payload":"user_message"') > 0
-         ELSE e.role = 'user' AND e.kind = 'message' AND e.part = 0
-           AND coalesce(instr(e.meta, '"isMeta":true') + instr(e.meta, '"isSidechain":true')
+_TURN = """CASE WHEN s.format = 'codex'
+           THEN CASE WHEN e.kind = 'other' THEN instr(e.meta, '"payload":"user_message"') > 0 ELSE 0 END
+         WHEN e.role = 'user' AND e.kind = 'message' AND e.part = 0
+           THEN coalesce(instr(e.meta, '"isMeta":true') + instr(e.meta, '"isSidechain":true')
              + instr(e.meta, '"isCompactSummary":true'), 0) = 0
-           AND e.message NOT GLOB '<local-command-*' AND e.message NOT GLOB '<command-name>*' END"""
+             AND e.message NOT GLOB '<local-command-*' AND e.message NOT GLOB '<command-name>*'
+         ELSE 0 END"""
 _CHOSEN = """
 FROM streams AS s
 JOIN generations AS g ON g.stream = s.id AND g.superseded_by IS NULL
@@ -55,12 +57,13 @@ SELECT {key}, count(DISTINCT s.id), count(*), total({_TURN}), count(*) FILTER (W
 GROUP BY 1 ORDER BY 1"""
     for name, key in _KEYS.items()
 }
-# A result names its call, not its tool. What is looked up is made a table of its own first.
+# A result names its call, not its tool. What is looked up is made a table of its own first; the plus keeps SQLite from
+# making an index of all events for it.
 _BY_TOOL = f"""
 WITH calls AS MATERIALIZED (
     SELECT e.generation, e.call_id, e.tool, s.id AS stream, e.ts {_CHOSEN} AND e.tool IS NOT NULL
 ), failed AS MATERIALIZED (
-    SELECT e.generation, e.call_id {_CHOSEN} AND e.kind = 'tool_result' AND {_ERROR}
+    SELECT e.generation, e.call_id {_CHOSEN} AND +e.kind = 'tool_result' AND {_ERROR}
 ), failures AS (
     SELECT c.tool, count(*) AS errors
     FROM failed AS f JOIN calls AS c ON c.call_id = f.call_id AND c.generation = f.generation GROUP BY 1

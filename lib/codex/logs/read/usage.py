@@ -18,20 +18,27 @@ _KEYS = {
     "session": "u.session_id",
 }
 BY = tuple(_KEYS)
+# Whether a call is inherited is looked up: once for each, where the view's word for it would be for each figure. In the
+# table's own order SQLite reads it from one end to the other; left to itself it goes by the index of keys.
 _QUERIES = {
     name: f"""
-SELECT {key}, u.model, count(*) FILTER (WHERE NOT u.inherited),
-       total(u.input) FILTER (WHERE NOT u.inherited), total(u.cache_read) FILTER (WHERE NOT u.inherited),
-       total(u.cache_write) FILTER (WHERE NOT u.inherited), total(u.output) FILTER (WHERE NOT u.inherited),
-       total(u.reasoning) FILTER (WHERE NOT u.inherited),
-       total(u.input + u.cache_read + u.cache_write + u.output) FILTER (WHERE u.inherited), total(u.repeated)
-FROM session_usage AS u
-WHERE u.input + u.cache_read + u.cache_write + u.output + u.repeated
-  AND (:after IS NULL OR u.ts >= :after) AND (:before IS NULL OR u.ts <= :before)
-  AND (:agent IS NULL OR u.agent = :agent) AND (:session IS NULL OR u.session_id = :session)
-  AND (:project IS NULL OR EXISTS (
-      SELECT 1 FROM summaries AS m
-      WHERE m.generation = u.generation AND (m.cwd = :project OR m.cwd LIKE '%/' || :project)))
+WITH calls AS MATERIALIZED (
+    SELECT {key} AS "key", u.model, u.input, u.cache_read, u.cache_write, u.output, u.reasoning, u.repeated, u.inherited
+    FROM session_usage AS u
+    WHERE u.input + u.cache_read + u.cache_write + u.output + u.repeated
+      AND (:after IS NULL OR u.ts >= :after) AND (:before IS NULL OR u.ts <= :before)
+      AND (:agent IS NULL OR u.agent = :agent) AND (:session IS NULL OR u.session_id = :session)
+      AND (:project IS NULL OR EXISTS (
+          SELECT 1 FROM summaries AS m
+          WHERE m.generation = u.generation AND (m.cwd = :project OR m.cwd LIKE '%/' || :project)))
+    ORDER BY u.generation LIMIT -1
+)
+SELECT "key", model, count(*) FILTER (WHERE NOT inherited),
+       total(input) FILTER (WHERE NOT inherited), total(cache_read) FILTER (WHERE NOT inherited),
+       total(cache_write) FILTER (WHERE NOT inherited), total(output) FILTER (WHERE NOT inherited),
+       total(reasoning) FILTER (WHERE NOT inherited),
+       total(input + cache_read + cache_write + output) FILTER (WHERE inherited), total(repeated)
+FROM calls
 GROUP BY 1, 2 ORDER BY 1"""  # noqa: S608
     for name, key in _KEYS.items()
 }

@@ -86,16 +86,16 @@ def test_what_comes_is_shown_until_ctrl_c(daemon: Daemon, tail: Start) -> None:
 def test_one_session_and_filters(daemon: Daemon, tail: Start) -> None:
     """Only what is asked for comes, also of a session that is named by its beginning."""
     for name in ("deploy", "other"):
-        append(daemon.log_dir / f"{name}.ndjson", "old")
+        append(daemon.log_dir / f"{name}.ndjson", "old", role="assistant")
     daemon.start()
     daemon.wait_for_rows(2)
     following = tail("depl", "--role", "assistant", "--db", daemon.database)
-    wait_for(lambda: following.process.poll() is None and daemon.rows("deploy"))
+    following.wait_for("old")
     append(daemon.log_dir / "other.ndjson", "of another session", role="assistant")
     append(daemon.log_dir / "deploy.ndjson", "by another role")
     append(daemon.log_dir / "deploy.ndjson", "wanted", role="assistant")
-    (line,) = following.wait_for("wanted").splitlines()
-    assert line.endswith("deploy assistant: wanted")
+    lines = following.wait_for("wanted").splitlines()
+    assert [line.partition(" deploy ")[2] for line in lines] == ["assistant: old", "assistant: wanted"]
 
 
 @pytest.mark.parametrize("kept", ["database", "no database", "single log"])

@@ -80,7 +80,7 @@ def draw(picture: Picture, database: Path) -> str:
     from rich.console import Console
     from rich.text import Text
 
-    shown = Text.from_ansi(_printed(picture, database))
+    shown = Text.from_ansi(printed(picture, database))
     console = Console(record=True, width=picture.columns, file=io.StringIO(), force_terminal=True)
     console.print(shown, overflow="crop", no_wrap=True, crop=True)
     svg = console.export_svg(title=picture.command, unique_id="picture")
@@ -104,7 +104,7 @@ def draw_page(folder: Path, database: Path) -> bytes:
         page.kill()
 
 
-def _printed(picture: Picture, database: Path) -> str:
+def printed(picture: Picture, database: Path) -> str:
     """What the command prints on a terminal of that width."""
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", _ROWS, picture.columns, 0, 0))

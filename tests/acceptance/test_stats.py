@@ -13,6 +13,7 @@ from codex.logging.import_ndjson import import_all
 from codex.logging.listing import parse_moment
 from codex.logs.charts import bar, sparkline
 from tests.commands import shell, succeed
+from tests.pictures import Picture, printed
 
 THREAD = "019b2000-0000-7000-8000-000000000002"
 
@@ -136,8 +137,7 @@ def test_the_overview_adds_it_up(filled: Path) -> None:
 
 def test_a_terminal_gets_bars_and_a_line(filled: Path) -> None:
     """Bars beside the tools, a line over the last thirty days; the busiest of them is the highest."""
-    terminal = f"script -qec 'codex-logs stats --db {filled}' /dev/null"
-    shown = succeed(terminal, filled.parent, {"TERM": "xterm", "COLUMNS": "100", "NO_COLOR": "1"})
+    shown = printed(Picture("codex-logs stats"), filled)
     line = next(line for line in shown.splitlines() if line.startswith("30 days")).split()[-1]
     assert (len(line), line[-2:]) == (30, "▃█")
     assert next(line for line in shown.splitlines() if line.startswith("Bash")).rstrip().endswith("█" * 24)
@@ -146,8 +146,7 @@ def test_a_terminal_gets_bars_and_a_line(filled: Path) -> None:
 @pytest.mark.parametrize("columns", [200, 70, 40])
 def test_no_figure_is_ever_cut(filled: Path, columns: int) -> None:
     """On a narrow terminal names give way, and bars; what is wider still wraps, but every figure is whole."""
-    terminal = f"script -qec 'codex-logs stats --by model --db {filled}' /dev/null"
-    shown = succeed(terminal, filled.parent, {"TERM": "xterm", "COLUMNS": str(columns)})
+    shown = printed(Picture("codex-logs stats --by model", columns), filled)
     line = next(line for line in shown.splitlines() if line.startswith("claude-"))
     assert line.split()[1:8] == ["1", "3", "-", "2", "-", "600", "0.00"]
     assert ("█" in line) == (columns == 200)

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import zstandard
 
+from codex.logging.staging import stage
 from tests.commands import shell, succeed
 from tests.daemon import Daemon, wait_for
 from tests.planted import Planted, look_alikes, secrets
@@ -124,16 +125,37 @@ def test_secret_in_other_tables_is_not_staged(repository: Path, log_dir: Path, d
 
 
 def test_clean_sessions_are_staged_whole(repository: Path, log_dir: Path) -> None:
-    """Without a secret both files are staged, with exit code 0; one that comes later stops the database alone."""
+    """Without a secret both files are staged, with exit code 0; where nothing is new the copy stays as it is.
+
+    A secret that comes later stops the database alone.
+    """
     write_log(log_dir, look_alikes())
     done = finalize(repository, 0)
     assert [Path(path).name for path in done["staged"]] == ["session_logs.db", COPY]
     assert (done["secrets"], done["notes"]) == ([], [])
+    finalize(repository, 0)
+    copy = (repository / COPY).read_bytes()
+    finalize(repository, 0)
+    assert (repository / COPY).read_bytes() == copy
     planted = secrets()[:1]
     write_log(log_dir, ["x", planted[0].text])
     done = finalize(repository, 4)
     assert [Path(path).name for path in done["staged"]] == [COPY]
     assert f"put /{log_dir.name}/ in {repository}/.gitignore" in " ".join(done["notes"])
+    assert not any(leaks(planted, blob) for blob in staged(repository).values())
+
+
+def test_rows_that_came_after_the_scan_are_not_staged(repository: Path, log_dir: Path, database: Path) -> None:
+    """What is committed between the scan and `git add` is in no blob: the copy is staged in the database's place."""
+    write_log(log_dir, ["hello"])
+    finalize(repository, 0)
+    planted = secrets()[:1]
+    write_log(log_dir, ["x", planted[0].text])
+    succeed("codex-import-ndjson --all", repository)
+    done = stage(str(database), str(repository / COPY), scanned=True)
+    assert [Path(path).name for path in done.paths] == [database.name, COPY]
+    hashes = {line.split()[1] for line in succeed("git ls-files --stage", repository).splitlines()}
+    assert len(hashes) == 1
     assert not any(leaks(planted, blob) for blob in staged(repository).values())
 
 

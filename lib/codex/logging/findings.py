@@ -19,6 +19,12 @@ from codex.logging.store.record import Record
 
 _PIECE = 1 << 20
 _MARK = "secret_rules"
+_SET_MARK = "INSERT OR REPLACE INTO meta VALUES (?, ?)"
+_SCANNED = (
+    "SELECT * FROM secrets",
+    "SELECT * FROM secret_watermarks",
+    "SELECT key, value FROM meta WHERE key = 'secret_rules'",
+)
 _BEHIND = """
 SELECT g.id, g."offset", coalesce(w.event, g.id << 40), coalesce(w."offset", 0)
 FROM generations AS g LEFT JOIN secret_watermarks AS w ON w.generation = g.id
@@ -81,7 +87,7 @@ def survey(connection: apsw.Connection, search: Search) -> list[Found]:
     if scalar(connection, "SELECT value FROM meta WHERE key = ?", (_MARK,)) != search.allowed.mark:
         with immediate(connection):
             connection.execute("DELETE FROM secrets; DELETE FROM secret_watermarks")
-            connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (_MARK, search.allowed.mark))
+            connection.execute(_SET_MARK, (_MARK, search.allowed.mark))
     behind: list[Any] = connection.execute(_BEHIND).fetchall()
     for generation, end, event, start in behind:
         spans = dict(_in_bytes(connection, search, generation, start, end))
@@ -104,13 +110,14 @@ def known(connection: apsw.Connection) -> list[Found]:
 
 
 def remember(connection: apsw.Connection, scanned: apsw.Connection) -> None:
-    """Take over what a copy of this database was found to hold."""
+    """Take over what a copy of this database was found to hold; nothing is written where that is known already."""
+    found: Any = [scanned.execute(query).fetchall() for query in _SCANNED]
+    if found == [connection.execute(query).fetchall() for query in _SCANNED]:
+        return
     with immediate(connection):
         connection.execute("DELETE FROM secrets; DELETE FROM secret_watermarks")
-        connection.executemany(_KEEP, scanned.execute("SELECT * FROM secrets").fetchall())
-        connection.executemany(_MOVE, scanned.execute("SELECT * FROM secret_watermarks").fetchall())
-        mark = scalar(scanned, "SELECT value FROM meta WHERE key = ?", (_MARK,))
-        connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (_MARK, mark))
+        for query, rows in zip((_KEEP, _MOVE, _SET_MARK), found, strict=True):
+            connection.executemany(query, rows)
 
 
 def is_scanned(connection: apsw.Connection) -> bool:

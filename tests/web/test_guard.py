@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import subprocess
+import sys
 from contextlib import closing
 from pathlib import Path
 from urllib.parse import quote
@@ -165,7 +167,7 @@ def test_slow_sql_is_cut_off(filled: Page) -> None:
     """A query without an end gets its two seconds, and the page answers others meanwhile."""
     filled.start("--no-token")
     endless = "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT count(*) FROM n"
-    connection = socket.create_connection(("127.0.0.1", filled.port), timeout=60)
+    connection = socket.create_connection(("127.0.0.1", filled.port), timeout=30)
     with closing(connection):
         request = f"GET /record.json?sql={quote(endless)} HTTP/1.1\r\nHost: 127.0.0.1:{filled.port}\r\n\r\n"
         connection.sendall(request.encode())
@@ -229,6 +231,34 @@ def test_a_taken_port_is_told(filled: Page) -> None:
         result = subprocess.run(command, capture_output=True, text=True, timeout=30)
     assert result.returncode == 2
     assert "--port" in result.stderr
+
+
+def test_without_the_packages_it_says_which(tmp_path: Path) -> None:
+    """One line to run, and no traceback."""
+    main = "import sys; sys.modules['datasette'] = None; from codex.logs.cli import main; sys.exit(main(['web']))"
+    result = subprocess.run([sys.executable, "-c", main], cwd=tmp_path, capture_output=True, text=True, timeout=30)
+    assert result.returncode == 1
+    assert "pip install 'codex-ingestd[web]'" in result.stderr
+
+
+def test_a_database_that_is_put_in_its_place_is_read(filled: Page, tmp_path: Path) -> None:
+    """As a rebuild does, while a page listens: the list is the new one's, on the stream too."""
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "anew.ndjson").write_text('{"role": "user", "message": "built anew"}\n')
+    import_all(other, tmp_path / "other.db")
+    filled.start("--no-token")
+    with closing(socket.create_connection(("127.0.0.1", filled.port), timeout=20)) as connection:
+        connection.sendall(f"GET /sessions/stream HTTP/1.1\r\nHost: 127.0.0.1:{filled.port}\r\n\r\n".encode())
+        said = b""
+        while b'"id":"demo"' not in said:
+            said += connection.recv(4096)
+        os.replace(tmp_path / "other.db", filled.database)
+        while b'"id":"anew"' not in said:
+            said += connection.recv(4096)
+    for path in ("/sessions.json", "/record/sessions.json"):
+        answer = filled.ask(path).body
+        assert ("anew" in answer, "demo" in answer) == (True, False)
 
 
 def test_health_is_what_status_says(filled: Page) -> None:

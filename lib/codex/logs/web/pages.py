@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Any
 
 from datasette.app import Datasette
@@ -17,6 +17,7 @@ from codex.logs.web.guard import Receive, Scope, Send
 
 _PAGE, _LARGEST_PAGE = 120, 500
 _BURST = 400
+_LIST_SECONDS = 0.25  # all of it is read each time
 _SESSIONS, _MOST_SESSIONS = 60, 1000
 _BEFORE_ALL = -(10**12)
 _BEGINNING = 40
@@ -55,7 +56,7 @@ async def sessions_stream(datasette: Datasette, request: Request, receive: Recei
         known, first = found, False
         return [stream.Words("sessions", found)]
 
-    return await _streamed(datasette, receive, send, look)
+    return await _streamed(datasette, receive, send, look, _LIST_SECONDS)
 
 
 def _listed(request: Request) -> Callable[[Any], list[dict[str, object]]]:
@@ -182,12 +183,12 @@ async def session_stream(
 
 
 async def _streamed(
-    datasette: Datasette, receive: Receive, send: Send, look: Callable[[], Awaitable[list[stream.Words]]]
+    datasette: Datasette, receive: Receive, send: Send, look: stream.Look, *least: float
 ) -> Response | None:
     pulse: stream.Pulse = datasette.codex_pulse
     if pulse.is_full:
         return Response.text("Too many pages are open.\n", status=503)
-    await stream.send_stream(pulse, receive, send, look)
+    await stream.send_stream(pulse, receive, send, look, *least)
     return None
 
 

@@ -3,8 +3,7 @@
 This process opens the database by one SQLite library alone, the standard library's, which datasette uses; apsw carries
 another one, and where two libraries of one process have the same file open, the one that closes it drops the other's
 POSIX locks: the daemon could then checkpoint over pages that are being read. Nothing here may open or close the
-database's file by itself either, for the same reason; therefore datasette's download is off. `mode=ro`, never
-`immutable`: the file changes while it is read.
+database's file by itself either, for the same reason; therefore datasette's download is off.
 """
 
 from __future__ import annotations
@@ -20,18 +19,17 @@ from collections.abc import Sequence
 from contextlib import closing
 from types import FrameType
 from typing import Any
-from urllib.parse import quote
 
 import click
 import uvicorn
 from datasette.app import Datasette
-from datasette.database import Database
 from datasette.plugins import DEFAULT_PLUGINS, pm
 
 from codex.logging.errors import ConfigError, DatabaseError, DatabaseMissingError
 from codex.logs.web import plugin, stream
 from codex.logs.web.guard import Guard
 from codex.logs.web.health import Health
+from codex.logs.web.record import Record, connect
 
 SQL_SECONDS = 2.0
 _GOODBYE_SECONDS = 2
@@ -86,20 +84,10 @@ def application(database: str, pulse: stream.Pulse) -> Any:
     ).rich = None  # its tracebacks show every local: cookies, tokens, messages
     record = Datasette([], memory=False, settings=_SETTINGS, template_dir=plugin.TEMPLATES, metadata=plugin.METADATA)
     record.remove_database("_memory")
-    record.add_database(_Record(record, path=database), name=plugin.RECORD)
+    record.add_database(Record(record, database), name=plugin.RECORD)
     record.codex_pulse = pulse
     record.codex_health = Health(database)
     return record.app()
-
-
-class _Record(Database):
-    """The database, which is opened for reading, and for nothing else even if datasette were to ask."""
-
-    def connect(self, write: bool = False) -> sqlite3.Connection:
-        """A connection of the pool's thread that asks."""
-        if write:
-            raise sqlite3.OperationalError("nothing can be written here")
-        return sqlite3.connect(f"file:{quote(self.path)}?mode=ro", uri=True, check_same_thread=False)
 
 
 def _configuration(app: Any) -> uvicorn.Config:
@@ -132,7 +120,7 @@ class _Server(uvicorn.Server):
 def _check(database: str) -> None:
     """Raises DatabaseError or DatabaseMissingError when there is nothing of ours to show."""
     try:
-        with closing(sqlite3.connect(f"file:{quote(database)}?mode=ro", uri=True)) as connection:
+        with closing(connect(database)) as connection:
             query = "SELECT 1 FROM sqlite_master WHERE type = 'view' AND name = 'sessions'"
             found = connection.execute(query).fetchone()
     except sqlite3.Error as error:

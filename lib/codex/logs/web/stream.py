@@ -10,9 +10,9 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, closing, suppress
 from typing import Any, NamedTuple
-from urllib.parse import quote
 
 from codex.logs.web.guard import Receive, Send
+from codex.logs.web.record import Current
 
 _LOOK_SECONDS = 0.02
 _LEAST_SECONDS = 0.04  # between two looks of one stream, so that a busy database leaves time for other things
@@ -42,7 +42,7 @@ class Pulse:
     """
 
     def __init__(self, database: str) -> None:
-        self._address = f"file:{quote(database)}?mode=ro"
+        self._current = Current(database)
         self._listeners: set[asyncio.Event] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._wanted = threading.Event()
@@ -90,21 +90,25 @@ class Pulse:
             told.set()
 
     def _watch(self) -> None:
-        with closing(sqlite3.connect(self._address, uri=True)) as connection:
-            known = None
+        known: tuple[object, int] | None = None
+        with closing(self._current):
             while not self.ended:
                 self._wanted.wait()
-                with suppress(sqlite3.OperationalError):  # busy: a recovery, and the next look comes soon
-                    version = connection.execute("PRAGMA data_version").fetchone()[0]
-                    if version != known and self._loop is not None:
-                        known = version
+                with suppress(sqlite3.Error):  # busy, or being replaced: the next look comes soon
+                    connection = self._current.connection()
+                    state = self._current.identity, connection.execute("PRAGMA data_version").fetchone()[0]
+                    if state != known and self._loop is not None:
+                        known = state
                         with suppress(RuntimeError):
                             self._loop.call_soon_threadsafe(self._ring)
                 time.sleep(_LOOK_SECONDS)
 
 
-async def send_stream(pulse: Pulse, receive: Receive, send: Send, look: Look) -> None:
-    """Answer a request with what `look` finds, now and after each commit, until the page goes or the server ends."""
+async def send_stream(pulse: Pulse, receive: Receive, send: Send, look: Look, least: float = _LEAST_SECONDS) -> None:
+    """Answer a request with what `look` finds, now and after each commit, until the page goes or the server ends.
+
+    Between two looks are at least so many seconds.
+    """
     await send({"type": "http.response.start", "status": 200, "headers": _HEADERS})
     await _write(send, "retry: 1000\n\n")
     gone = asyncio.ensure_future(_until_gone(receive))
@@ -119,7 +123,7 @@ async def send_stream(pulse: Pulse, receive: Receive, send: Send, look: Look) ->
                     for words in await look():
                         await _write(send, message(words))
                 took = time.monotonic() - began
-                await asyncio.sleep(max(_LEAST_SECONDS, 2 * took))
+                await asyncio.sleep(max(least, 2 * took))
                 if not await _first(told, gone, _ALIVE_SECONDS):
                     await _write(send, ": still here\n\n")
     finally:

@@ -251,29 +251,28 @@ def test_keys_do_all(weeks: Page, browser: BrowserContext) -> None:
         assert tab.locator("#timeline .diff .removed").all_inner_texts() == ["-time.sleep(0.1)", "-assert parser.done"]
 
 
-@pytest.mark.parametrize(
-    ("name", "width", "scheme"), [("desk", 1280, "light"), ("dark", 1280, "dark"), ("phone", 390, "light")]
-)
-def test_pages_fit(weeks: Page, browser: BrowserContext, pictures: Path, name: str, width: int, scheme: Any) -> None:
+def test_pages_fit(weeks: Page, browser: BrowserContext, pictures: Path) -> None:
     """Nothing is wider than the screen, on a phone either; pictures of all are kept to be looked at."""
+    looks: tuple[tuple[str, int, Any], ...] = (("desk", 1280, "light"), ("dark", 1280, "dark"), ("phone", 390, "light"))
+    pages = {
+        "sessions": ("/", "#list li"),
+        "session": (f"/session?id={SAMPLE}", "body.ready"),
+        "usage": ("/usage", "svg.chart"),
+        "search": ("/search?q=timeout", ".hit"),
+        "help": ("/search", ".help"),
+        "health": ("/health", ".verdict"),
+        "record": ("/record/session_events", "table"),
+    }
     with harmless(browser, weeks) as tab:
-        tab.set_viewport_size({"width": width, "height": 844})
-        tab.emulate_media(color_scheme=scheme)
         tab.goto(weeks.address)
-        pages = {
-            "sessions": ("/", "#list li"),
-            "session": (f"/session?id={SAMPLE}", "body.ready"),
-            "usage": ("/usage", "svg.chart"),
-            "search": ("/search?q=timeout", ".hit"),
-            "help": ("/search", ".help"),
-            "health": ("/health", ".verdict"),
-            "record": ("/record/session_events", "table"),
-        }
         for page, (path, there) in pages.items():
             tab.goto(f"http://127.0.0.1:{weeks.port}{path}")
             tab.wait_for_selector(there)
-            assert page == "record" or tab.evaluate("document.documentElement.scrollWidth") <= width
-            tab.screenshot(path=pictures / f"{name}-{page}.png")
+            for name, width, scheme in looks:
+                tab.set_viewport_size({"width": width, "height": 844})
+                tab.emulate_media(color_scheme=scheme)
+                assert page == "record" or tab.evaluate("document.documentElement.scrollWidth") <= width
+                tab.screenshot(path=pictures / f"{name}-{page}.png")
 
 
 @needs_chromium

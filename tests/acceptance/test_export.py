@@ -14,8 +14,8 @@ import pytest
 from markdown_it import MarkdownIt
 
 from codex.logging.import_ndjson import import_all
-from codex.logs.delimited import plain
-from codex.logs.plain import visible
+from codex.logging.plain import visible
+from codex.logs.shown.delimited import plain
 from tests.commands import shell, succeed
 
 HOSTILE = [

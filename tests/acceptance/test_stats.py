@@ -11,7 +11,7 @@ import pytest
 
 from codex.logging.import_ndjson import import_all
 from codex.logging.listing import parse_moment
-from codex.logs.charts import bar, sparkline
+from codex.logs.shown.charts import bar, sparkline
 from tests.commands import shell, succeed
 from tests.pictures import Picture, printed
 

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from codex.logs.highlight import highlighted
+from codex.logs.shown.highlight import highlighted
 
 UNDERLINED = "\x1b[04m"
 

@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 
 from codex.logging.listing import to_json
 from codex.logging.plain import one_line, visible
-from codex.logs.calls import change, failed, summary
-from codex.logs.colour import Ink, Labels, of_session
-from codex.logs.highlight import highlighted, is_diff
 from codex.logs.read.events import Event
-from codex.logs.times import ago, span
-from codex.logs.transcript import Style, transcript
-from codex.logs.words import words
+from codex.logs.shown.calls import change, failed, summary
+from codex.logs.shown.colour import Ink, Labels, of_session
+from codex.logs.shown.highlight import highlighted, is_diff
+from codex.logs.shown.times import ago, span
+from codex.logs.shown.transcript import Style, transcript
+from codex.logs.shown.words import words
 
 PATCH = "*** Begin Patch\n*** Update File: a.py\n-old\n+new\n*** End Patch"
 

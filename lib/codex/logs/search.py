@@ -12,16 +12,16 @@ from typing import get_args
 
 import click
 
+from codex.logging.plain import one_line, visible
 from codex.logging.reading import reading
 from codex.logging.store.connection import translated
 from codex.logging.terminal import db_option, json_option
-from codex.logs import colour
-from codex.logs.paged import print_paged
-from codex.logs.plain import one_line, visible
 from codex.logs.query import CHOICES, TIMES, parse
 from codex.logs.read.search import CONTEXT, MOST_CONTEXT, RANKED, SCANNED, Found, Hit, Piece, Sort, search
 from codex.logs.read.sessions import names
-from codex.logs.times import local_time
+from codex.logs.shown import colour
+from codex.logs.shown.paged import print_paged
+from codex.logs.shown.times import local_time
 
 _WIDEST = 100
 _INDENT = "    "

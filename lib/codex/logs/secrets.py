@@ -13,7 +13,7 @@ from codex.logging.store.connection import open_reader, open_writer, translated
 from codex.logging.terminal import db_option, json_option
 from codex.logs.chosen import SESSION
 from codex.logs.read.sessions import find
-from codex.logs.tables import print_table
+from codex.logs.shown.tables import print_table
 
 
 @click.command("secrets", epilog="\b\nExamples:\n  codex-logs secrets\n  codex-logs secrets my-session --json")

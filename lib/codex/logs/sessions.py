@@ -17,10 +17,10 @@ from codex.logging.reading import reading
 from codex.logging.store.connection import translated
 from codex.logging.terminal import db_option, json_option
 from codex.logs.chosen import SESSION
-from codex.logs.colour import Labels
 from codex.logs.read.sessions import SORTS, Choice, Session, find, names, sessions
-from codex.logs.tables import print_table
-from codex.logs.times import ago, local_time
+from codex.logs.shown.colour import Labels
+from codex.logs.shown.tables import print_table
+from codex.logs.shown.times import ago, local_time
 
 _TITLE = 80
 

@@ -12,16 +12,16 @@ import click
 
 from codex.logging.errors import CodexLoggingError
 from codex.logging.listing import print_json
+from codex.logging.plain import one_line
 from codex.logging.reading import Opened
 from codex.logging.terminal import db_option, json_option
-from codex.logs import colour
 from codex.logs.chosen import SESSION, session_opened
-from codex.logs.paged import print_paged
-from codex.logs.plain import one_line
 from codex.logs.read.events import Event, Filters, event_at, events, every
 from codex.logs.read.sessions import NoSuchSessionError, Session, children, session
-from codex.logs.times import ago, local_time, span
-from codex.logs.transcript import Style, transcript
+from codex.logs.shown import colour
+from codex.logs.shown.paged import print_paged
+from codex.logs.shown.times import ago, local_time, span
+from codex.logs.shown.transcript import Style, transcript
 
 _AROUND = 20
 _WIDEST = 100

@@ -18,10 +18,10 @@ from codex.logging.listing import print_json, print_lines, to_json
 from codex.logging.reading import reading
 from codex.logging.store.connection import translated
 from codex.logging.terminal import db_option, json_option
-from codex.logs.delimited import write_csv
 from codex.logs.read.query import Result, Stopwatch, run_query
 from codex.logs.read.schema import Relation, relations
-from codex.logs.tables import print_table
+from codex.logs.shown.delimited import write_csv
+from codex.logs.shown.tables import print_table
 
 _TABLE_ROWS = 1000
 _GRACE = 2.0  # seconds that one call of a function may go on past the end, before the process ends

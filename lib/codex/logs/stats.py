@@ -16,14 +16,14 @@ from codex.logging.listing import print_json, time_option
 from codex.logging.reading import Opened, reading
 from codex.logging.store.connection import translated
 from codex.logging.terminal import db_option, json_option
-from codex.logs.charts import sparkline
 from codex.logs.chosen import SESSION
 from codex.logs.prices import Prices, Spent, read_prices, spent
 from codex.logs.read import stats, usage
 from codex.logs.read.sessions import find
 from codex.logs.read.stats import Counts, Selection
-from codex.logs.tables import print_table
-from codex.logs.times import local_time
+from codex.logs.shown.charts import sparkline
+from codex.logs.shown.tables import print_table
+from codex.logs.shown.times import local_time
 
 _DAYS = 30
 _TOP = 8

@@ -14,18 +14,18 @@ from functools import cache
 import click
 
 from codex.logging.listing import to_json
+from codex.logging.plain import one_line, visible
 from codex.logging.reading import Opened, reading
 from codex.logging.store.connection import has_relation, translated
 from codex.logging.terminal import db_option
-from codex.logs import calls, colour
 from codex.logs.chosen import SESSION
-from codex.logs.plain import one_line, visible
 from codex.logs.read.events import Event, Filters, newest
 from codex.logs.read.following import Following
 from codex.logs.read.sessions import NoSuchSessionError, find, names
 from codex.logs.served import is_served
-from codex.logs.times import local_time
-from codex.logs.words import words
+from codex.logs.shown import calls, colour
+from codex.logs.shown.times import local_time
+from codex.logs.shown.words import words
 
 # How long it waits between two looks: while events come, and when none has come for a while.
 _BUSY_SECONDS, _IDLE_SECONDS, _BUSY_FOR = 0.01, 0.025, 2.0

@@ -14,7 +14,7 @@ from codex.logs.chosen import SESSION
 from codex.logs.prices import read_prices, spent
 from codex.logs.read.sessions import find
 from codex.logs.read.usage import BY, read_usage
-from codex.logs.tables import print_table
+from codex.logs.shown.tables import print_table
 
 _COLUMNS = ("calls", "input", "cache read", "cache write", "output", "inherited", "repeated", "cost")
 

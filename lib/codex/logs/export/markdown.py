@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import BinaryIO
 
+from codex.logging.plain import one_line, visible
 from codex.logs.export.transcript import Transcript, heading
-from codex.logs.plain import one_line, visible
 from codex.logs.read.events import Event
 
 _MARKUP = re.compile(r"([\\`*_{}\[\]<>#|!~&$])")

@@ -11,8 +11,8 @@ from string import Template
 from typing import BinaryIO
 
 from codex.logging.events import iso_time
+from codex.logging.plain import one_line, visible
 from codex.logs.export.transcript import Transcript
-from codex.logs.plain import one_line, visible
 from codex.logs.read.events import Event
 
 _OPEN = {"message"}

@@ -9,9 +9,9 @@ from collections.abc import Iterable
 from typing import BinaryIO
 
 from codex.logging.events import iso_time
-from codex.logs.delimited import write_csv
 from codex.logs.export.transcript import Transcript
 from codex.logs.read.events import Event
+from codex.logs.shown.delimited import write_csv
 
 COLUMNS = (
     "session_id",

@@ -9,7 +9,7 @@ import json
 from typing import Any
 
 from codex.logging.events import iso_time
-from codex.logs.plain import one_line, visible
+from codex.logging.plain import one_line, visible
 from codex.logs.read.events import Event
 from codex.logs.read.sessions import Session
 

@@ -8,7 +8,7 @@ from typing import Any
 from datasette.app import Datasette
 from datasette.utils.asgi import Request, Response
 
-from codex.logs.plain import one_line
+from codex.logging.plain import one_line
 from codex.logs.read import events as read_events
 from codex.logs.read import sessions as read_sessions
 from codex.logs.web import items, stream

@@ -8,7 +8,7 @@ from typing import Any
 from datasette.app import Datasette
 from datasette.utils.asgi import Request, Response
 
-from codex.logs.plain import one_line
+from codex.logging.plain import one_line
 from codex.logs.prices import Spent, read_prices, spent
 from codex.logs.read.usage import BY, Tokens, read_usage
 from codex.logs.web import charts

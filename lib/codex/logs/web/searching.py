@@ -11,7 +11,7 @@ from datasette.utils.asgi import Request, Response
 
 from codex.logging.errors import CodexLoggingError
 from codex.logging.events import iso_time
-from codex.logs.plain import one_line, visible
+from codex.logging.plain import one_line, visible
 from codex.logs.query import parse
 from codex.logs.read.search import Found, Hit, Sort
 from codex.logs.read.search import search as find

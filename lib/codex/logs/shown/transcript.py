@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterable, Iterator
 from textwrap import fill
 from typing import NamedTuple
 
-from codex.logs import calls
-from codex.logs.colour import Ink
-from codex.logs.highlight import highlighted, is_diff
-from codex.logs.plain import one_line, visible
+from codex.logging.plain import one_line, visible
 from codex.logs.read.events import Event
-from codex.logs.times import local_time
-from codex.logs.words import words
+from codex.logs.shown import calls
+from codex.logs.shown.colour import Ink
+from codex.logs.shown.highlight import highlighted, is_diff
+from codex.logs.shown.times import local_time
+from codex.logs.shown.words import words
 
 _FENCE = re.compile(
     r"^( {0,3})(```+|~~~+)[ \t]*([^\s`]*)[^\n`]*\n(.*?)(?:^ {0,3}\2[ \t]*$\n?|\Z)", re.MULTILINE | re.DOTALL

@@ -9,7 +9,7 @@ from bisect import bisect_left
 from collections.abc import Callable
 from typing import Any
 
-from codex.logs.plain import one_line
+from codex.logging.plain import one_line
 
 _SESSIONS = (
     "cyan",

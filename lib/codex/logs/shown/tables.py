@@ -6,9 +6,9 @@ import shutil
 import sys
 from collections.abc import Iterable, Sequence
 
-from codex.logs.charts import bar
-from codex.logs.paged import print_paged
-from codex.logs.plain import one_line
+from codex.logging.plain import one_line
+from codex.logs.shown.charts import bar
+from codex.logs.shown.paged import print_paged
 
 _SHORT = 8  # letters that are left of a text at least
 _GAP = 2

@@ -1,0 +1,1 @@
+"""How the record is shown: words, times, colours, tables, transcripts."""

@@ -19,7 +19,7 @@ from codex.logging.store.sqlite import Store
 from codex.logging.targets import Finding, Target, next_target
 from codex.logging.verify import check
 
-VERIFY_BYTES_PER_MINUTE = 64 << 20
+VERIFY_BYTES_PER_MINUTE = 32 << 20  # a tenth of a percent of a core
 ROUND_SECONDS = 86400.0
 MOST_FINDINGS = 100
 _FIRST_SECONDS = 10.0
@@ -29,9 +29,10 @@ _NOTE_SECONDS = 60.0
 _LOOK_SECONDS = 600.0
 _INDEX_SECONDS = 1.0
 _INDEX_REST = 2.0  # so many times what a piece took
+_LOOK_REST = 100.0  # as many times what a look at every generation took
 # What a step costs besides its bytes, in bytes: many small generations cost time as well.
 _STEP_BYTES = 64 << 10
-_TARGET_BYTES = 256 << 10
+_TARGET_BYTES = 1 << 20
 _SPARE_PAGES = 16
 _VACUUM_PAGES = 32
 _META = "SELECT value FROM meta WHERE key = ?"
@@ -82,13 +83,19 @@ class Indexing:
         self._filler = Filler(store.connection)
         self._is_filling = False
         self._looked: tuple[int, int] | None = None
+        self._look_at = 0.0
 
     def step(self) -> float:
         """One transaction at most; the seconds until the next. Raises DatabaseError."""
         began = self._clock()
         with translated(self._store.path):
-            if not self._is_filling and not self._look():
-                return REST_SECONDS
+            if not self._is_filling:
+                if began < self._look_at:
+                    return self._look_at - began
+                found = self._look()
+                self._look_at = self._clock() + max(_INDEX_SECONDS, (self._clock() - began) * _LOOK_REST)
+                if not found:
+                    return max(REST_SECONDS, self._look_at - began)
             self._is_filling = self._filler.step()
         return (self._clock() - began) * _INDEX_REST
 

@@ -70,7 +70,7 @@ def test_a_named_file_counts_alone(project: Path, users: Path, tmp_path: Path, m
     named.write_text("hook-seconds = 2")
     monkeypatch.setenv("CODEX_INGESTD_CONFIG", str(named))
     settings = load({}).settings
-    assert (settings.verify_rate, settings.hook_seconds) == (64.0, 2.0)
+    assert (settings.verify_rate, settings.hook_seconds) == (32.0, 2.0)
     with pytest.raises(ConfigError, match="No such file"):
         load({}, "missing.toml")
 
@@ -133,8 +133,8 @@ def test_readers_find_the_database_that_the_file_names(project: Path, monkeypatc
         ('hook = [\n "finalize",\n]\nlog-level = "loud"', 4, "'loud' is not one of", 'log-level = "info"'),
         ("# é\nlog-level = 5", 2, "5 is not a text", 'log-level = "info"'),
         ("finalize = 'yes'", 1, "'yes' is not true or false", "finalize = false"),
-        ("verify-rate = true", 1, "True is not a number", "verify-rate = 64.0"),
-        ("verify-rate = -1", 1, "-1.0 is not in the range x>=0", "verify-rate = 64.0"),
+        ("verify-rate = true", 1, "True is not a number", "verify-rate = 32.0"),
+        ("verify-rate = -1", 1, "-1.0 is not in the range x>=0", "verify-rate = 32.0"),
         ("hook-seconds = 0", 1, "x>0", "hook-seconds = 60.0"),
         ("watch = [1]", 1, "[1] is no list of texts", 'watch = ["…", "…"]'),
         ("watch = 'nix=logs'", 1, "no format is called 'nix'", "claude"),

@@ -7,7 +7,7 @@ from types import TracebackType
 
 import apsw
 
-from codex.logging.store.checkpoint import WAL_BYTES, Checkpointer, identity
+from codex.logging.store.checkpoint import RELIEF_BYTES, Checkpointer, identity
 from codex.logging.store.sqlite import Store
 from codex_ingestd.health.judge import Facts
 from codex_ingestd.instance import Instance
@@ -26,7 +26,7 @@ class Database(AbstractContextManager["Database"]):
             self._instance = stack.enter_context(Instance(self.path))
             self.store = stack.enter_context(closing(Store(self.path)))
             self.store.connection.wal_autocheckpoint(0)
-            self.store.connection.pragma("journal_size_limit", WAL_BYTES)  # else it keeps its greatest size for ever
+            self.store.connection.pragma("journal_size_limit", RELIEF_BYTES)  # else it keeps its greatest size for ever
             self.store.connection.set_busy_timeout(BUSY_MILLISECONDS)
             self._identity = identity(self.path)
             stack.callback(self._let_go)

@@ -11,8 +11,11 @@ from types import TracebackType
 import apsw
 
 from codex.logging.errors import DatabaseError
+from codex.logging.store.disk import sync_data
 
 EVERY_SECONDS = 1.0
+# As long as the log grows: a checkpoint has little left to sync then, and commits wait for the disk a fifth as long.
+SYNC_SECONDS = 0.1
 WAL_BYTES = 4 << 20
 RELIEF_BYTES = 64 << 20
 # Soon again where it failed: room that is made on a full disk is the file's before it is the log's.
@@ -25,7 +28,7 @@ _State = tuple[int, int]
 
 
 class Checkpointer(AbstractContextManager["Checkpointer"]):
-    """A thread with a connection of its own that checkpoints once the log has grown, or has rested."""
+    """A thread with a connection of its own that syncs the log, and checkpoints once it has grown, or has rested."""
 
     def __init__(self, path: str) -> None:
         self._path = path
@@ -67,15 +70,23 @@ class Checkpointer(AbstractContextManager["Checkpointer"]):
             self._relief_at = now + (now - began) * _REST
 
     def _run(self) -> None:
-        former, wait = (0, 0), EVERY_SECONDS
+        synced = former = (0, 0)
+        wait, due = EVERY_SECONDS, 0.0
         while not self._stop.wait(wait):
             state, wait = self._state(), EVERY_SECONDS
+            if state != synced:
+                synced, wait = state, min(SYNC_SECONDS, EVERY_SECONDS)
+                with suppress(OSError):  # the checkpoint tells
+                    sync_data(f"{self._path}-wal")
+            if time.monotonic() < due:
+                continue
+            due = time.monotonic() + EVERY_SECONDS
             if state != self._done and (state == former or state[0] > WAL_BYTES):
                 try:
                     self._connection = self._connection or self._open()
                     self._checkpoint(self._connection, state)
                 except apsw.Error:
-                    wait = _RETRY_SECONDS
+                    wait, due = _RETRY_SECONDS, 0.0
             former = state
         if self._connection is not None:
             self._connection.close()

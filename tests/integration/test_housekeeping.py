@@ -113,7 +113,7 @@ def test_verifying_keeps_to_its_rate(importer: Importer, log_dir: Path, clock: C
     housekeeping = Housekeeping(importer.store, clock, 2 * MIB)
     run(housekeeping, clock, 301)
     assert 5 <= verified(importer)["after"] <= 10
-    run(housekeeping, clock, 900)
+    run(housekeeping, clock, 1000)
     assert verified(importer)["after"] == 20
     began = verified(importer)["began"]
     run(housekeeping, clock, ROUND_SECONDS)
@@ -178,7 +178,7 @@ def test_findings_are_bounded(importer: Importer, log_dir: Path, clock: Clock) -
     (log_dir / "s.ndjson").write_bytes(lines(1, 1000))
     importer.take()
     importer.store.connection.execute("DELETE FROM events WHERE seq % 2")
-    run(Housekeeping(importer.store, clock), clock, 120)
+    run(Housekeeping(importer.store, clock), clock, 240)
     assert len(noted(importer, "findings")) == 100  # type: ignore[arg-type]
 
 

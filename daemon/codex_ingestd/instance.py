@@ -15,10 +15,10 @@ import msgspec
 import portalocker
 
 from codex.logging.errors import DaemonRunningError, DatabaseError
+from codex.logging.served import held_lock
 from codex_ingestd.health.judge import Facts
 
 _EXCLUSIVE = portalocker.LockFlags.EXCLUSIVE | portalocker.LockFlags.NON_BLOCKING
-_SHARED = portalocker.LockFlags.SHARED | portalocker.LockFlags.NON_BLOCKING
 _ROOM = 4096  # had from the start, so that a full disk stops no later word
 _TRIES = 3
 _WAIT_SECONDS = 1.0  # who asks for the state has the lock for a moment
@@ -83,19 +83,8 @@ class Instance(AbstractContextManager["Instance"]):
 
 def told(database: str) -> Facts | None:
     """What the daemon that serves the database last told of itself; None when there is none."""
-    try:
-        descriptor = os.open(f"{database}.lock", os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return None
-    try:
-        portalocker.lock(descriptor, _SHARED)
-    except portalocker.AlreadyLocked:
-        return _facts(descriptor)
-    except portalocker.LockException:
-        return None
-    finally:
-        os.close(descriptor)
-    return None
+    with held_lock(database) as descriptor:
+        return None if descriptor is None else _facts(descriptor)
 
 
 def _facts(descriptor: int) -> Facts:

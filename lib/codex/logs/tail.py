@@ -16,13 +16,13 @@ import click
 from codex.logging.listing import to_json
 from codex.logging.plain import one_line, visible
 from codex.logging.reading import Opened, reading
+from codex.logging.served import is_served
 from codex.logging.store.connection import has_relation, translated
 from codex.logging.terminal import db_option
 from codex.logs.chosen import SESSION
 from codex.logs.read.events import Event, Filters, newest
 from codex.logs.read.following import Following
 from codex.logs.read.sessions import NoSuchSessionError, find, names
-from codex.logs.served import is_served
 from codex.logs.shown import calls, colour
 from codex.logs.shown.times import local_time
 from codex.logs.shown.words import words

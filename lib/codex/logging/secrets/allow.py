@@ -8,8 +8,6 @@ from hashlib import blake2b
 from importlib import resources
 from typing import Any, NamedTuple
 
-import re2
-
 from codex.logging.errors import ConfigError
 from codex.logging.store.connection import translated
 
@@ -62,6 +60,8 @@ def _lines(path: str) -> list[str]:
 
 
 def _pattern(path: str, text: str) -> Any:
+    import re2  # only where somebody gives a pattern
+
     options = re2.Options()
     options.log_errors = False
     try:

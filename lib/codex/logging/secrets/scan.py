@@ -11,8 +11,6 @@ from collections.abc import Iterator, Sequence
 from functools import cache
 from typing import NamedTuple
 
-import re2
-
 from codex.logging.secrets.rules import Rule, rules
 
 OVERLAP_BYTES = 32 << 10  # no match is longer
@@ -32,6 +30,8 @@ class Scanner:
     """Rules, made ready."""
 
     def __init__(self, chosen: Sequence[Rule] = ()) -> None:
+        import re2  # with the first scan: a daemon's start needs none
+
         chosen = chosen or rules()
         options = re2.Options()
         options.encoding = re2.Options.Encoding.LATIN1

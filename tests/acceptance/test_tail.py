@@ -102,7 +102,12 @@ def test_one_session_and_filters(daemon: Daemon, tail: Start) -> None:
 def test_without_a_daemon_it_looks_for_itself(
     environment: pytest.MonkeyPatch, tmp_path: Path, tail: Start, kept: str
 ) -> None:
-    """It says so, and goes on with what is appended, also where there is no database, or one log for all."""
+    """It says so, and goes on with what is appended, also where there is no database, or one log for all.
+
+    What it reads by then stands in no file that has a name: nothing can stay of it.
+    """
+    environment.setenv("TMPDIR", str(tmp_path / "temporary"))
+    (tmp_path / "temporary").mkdir()
     log = tmp_path / ".codex" / "sessions" / "s.ndjson"
     if kept == "single log":
         log = tmp_path / "all.ndjson"
@@ -118,6 +123,7 @@ def test_without_a_daemon_it_looks_for_itself(
     append(log.with_name("t.ndjson") if kept == "database" else log, "third")
     assert following.wait_for("third").count("second") == 1
     assert following.errors.count("hint") == 1
+    assert os.listdir(tmp_path / "temporary") == []
 
 
 @pytest.mark.parametrize("made", ["codex-ingestd rebuild", "codex-import-ndjson --all"])

@@ -1,7 +1,7 @@
 """What a reader opens: the database with what is pending in it; where there is none, the log files themselves.
 
-A reader never makes a database. Files are read by way of one in a temporary folder, filled by the same engine, so that
-there is one answer to what a line means.
+A reader never makes a database. Files are read by way of one without a name, filled by the same engine, so that there is
+one answer to what a line means.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ def reading(db: Path | None = None, session_id: str | None = None) -> Iterator[O
     if resolved and not _holds_logs(database):
         log_dir = config.resolve_log_dir()
         if log_files(log_dir, session_id):
-            with _ingested(lambda: log_files(log_dir, session_id)) as pending, closing(_beside(pending)) as connection:
+            with _ingested(lambda: log_files(log_dir, session_id)) as (pending, connection):
                 yield Opened(connection, database, again=pending.take)
             return
     if resolved:
@@ -215,22 +215,20 @@ def _holds_logs(database: str) -> bool:
 
 
 @contextmanager
-def _ingested(files: Callable[[], list[Facts]]) -> Iterator[_Pending]:
-    """A database of these files alone, gone with the block."""
+def _ingested(files: Callable[[], list[Facts]]) -> Iterator[tuple[_Pending, apsw.Connection]]:
+    """A database of these files alone, and a connection that reads it and notices what is brought in.
+
+    It has lost its name before anything is in it: however this process ends, nothing of it stays.
+    """
     from codex.logging.store.sqlite import Store
 
-    with (
-        tempfile.TemporaryDirectory(prefix="codex-logs-") as folder,
-        closing(Store(os.path.join(folder, "session_logs.db"))) as store,
-    ):
+    with ExitStack() as stack:
+        with tempfile.TemporaryDirectory(prefix="codex-logs-") as folder:
+            store = stack.enter_context(closing(Store(os.path.join(folder, "session_logs.db"))))
+            connection = stack.enter_context(closing(open_reader(store.path)))
         pending = _Pending(store, files)
         pending.take()
-        yield pending
-
-
-def _beside(pending: _Pending) -> apsw.Connection:
-    """A connection of its own to such a database: it notices what the other one brings in."""
-    return open_reader(pending.store.path)
+        yield pending, connection
 
 
 @contextmanager
@@ -246,7 +244,7 @@ def _single(log: str) -> Iterator[tuple[apsw.Connection, Callable[[], None]]]:
         raise DatabaseMissingError(
             f"there is no log at {log}", hint="Write to it first, or name another one with --db."
         )
-    with _ingested(files) as pending:
+    with _ingested(files) as (pending, connection):
 
         def again() -> None:
             version = pending.store.connection.total_changes()
@@ -256,8 +254,7 @@ def _single(log: str) -> Iterator[tuple[apsw.Connection, Callable[[], None]]]:
 
         with translated(pending.store.path):
             _tell_sessions_apart(pending.store.connection)
-        with closing(_beside(pending)) as connection:
-            yield connection, again
+        yield connection, again
 
 
 def _tell_sessions_apart(connection: apsw.Connection) -> None:

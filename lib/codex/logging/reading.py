@@ -1,7 +1,7 @@
 """What a reader opens: the database with what is pending in it; where there is none, the log files themselves.
 
-A reader never makes a database. Files are read by way of one without a name, filled by the same engine, so that there is
-one answer to what a line means.
+A reader never makes a database. Files are read by way of one without a name, filled by the same engine, so that there
+is one answer to what a line means.
 """
 
 from __future__ import annotations

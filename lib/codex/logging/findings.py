@@ -44,7 +44,8 @@ WHERE g.how IS NOT 'purged' ORDER BY k.generation, k."offset\""""
 _OTHERS = """
 SELECT name FROM sqlite_schema JOIN pragma_table_list AS list USING (name)
 WHERE list.schema = 'main' AND list.type = 'table' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'
-  AND name NOT IN ('events', 'segments', 'secrets', 'secret_watermarks', 'search_watermarks', 'usage')"""
+  AND name NOT IN ('events', 'segments', 'secrets', 'secret_watermarks', 'search_watermarks', 'usage',
+                   'redacted_spans')"""
 
 
 class Found(NamedTuple):

@@ -81,8 +81,7 @@ class Engine:
         self._roots = Roots()
         self._streams: dict[tuple[str, str], Stream] = {}
         self._outdated = False
-        self._chains: dict[int, Chain] = {}
-        self._summaries: dict[int, Summary] = {}
+        self._ends: dict[int, tuple[Chain, Summary]] = {}
         self._grouped: list[Location] | None = None
 
     def ingest(self, location: Location, *, final: bool = False) -> Progress:
@@ -117,8 +116,8 @@ class Engine:
         except BaseException:
             for location in self._grouped:
                 self.forget(location)
-            for cache in (self._streams, self._chains, self._summaries):
-                cache.clear()
+            self._streams.clear()
+            self._ends.clear()
             raise
         finally:
             self._grouped = None
@@ -198,11 +197,9 @@ class Engine:
         after = ledger.advance(life, rows.edges, cursor, chain.digest(), chain.block, modified)
         stream = self.store.commit(life.stream, after, rows, life.ending)
         number = after.id or stream.generations[-1].id
-        if len(self._chains) >= _MOST_GENERATIONS:
-            self._chains.clear()
-            self._summaries.clear()
-        self._chains[number] = chain
-        self._summaries[number] = rows.summary
+        if len(self._ends) >= _MOST_GENERATIONS:
+            self._ends.clear()
+        self._ends[number] = (chain, rows.summary)
         self._streams[stream.root, stream.key] = stream
         if facts.size == cursor.offset:
             self._looks.settle(facts, home=home_of(stream, facts))
@@ -332,22 +329,23 @@ class Engine:
         session_id, parent, forked_from = form.identify(line, location.key)
         return stream._replace(session_id=session_id, format=form.name, parent=parent, forked_from=forked_from), form
 
+    def _remembered(self, generation: Generation) -> tuple[Chain, Summary] | None:
+        """The generation's chain and summary at its watermark, where they are of the bytes that the ledger's is of."""
+        known = self._ends.get(generation.id)
+        at = (generation.cursor.offset, generation.chain)
+        return known if known is not None and (known[0].offset, known[0].digest()) == at else None
+
     def _summary(self, generation: Generation) -> Summary:
         """What the generation's events come to at its watermark."""
         if not generation.id:
             return Summary()
-        known = self._summaries.get(generation.id)
-        if known is None or known.offset != generation.cursor.offset:
-            known = self.store.summary(generation.id)
-        return known
+        known = self._remembered(generation)
+        return self.store.summary(generation.id) if known is None else known[1]
 
     def _chain(self, generation: Generation) -> Chain:
         """A copy of the generation's chain at its watermark."""
-        offset = generation.cursor.offset
-        known = self._chains.get(generation.id)
-        if known is not None and generation.id and known.offset == offset:
-            return known.copy()
-        return self.store.chain(generation)
+        known = self._remembered(generation)
+        return self.store.chain(generation) if known is None else known[0].copy()
 
     def _is_quiet_tail(self, life: Life, facts: Facts) -> bool:
         return facts.size > life.cursor.offset and self._looks.is_quiet(facts)

@@ -71,7 +71,7 @@ _MOVE_WATERMARK = """
 UPDATE generations SET head_length = ?, head = ?, marker = ?, "offset" = ?, seq = ?, lines = ?, line_seq = ?,
                        parts = ?, skip_from = ?, skip_reason = ?, chain = ?, block = ?, modified = ?,
                        committed_at = ?
-WHERE id = ? AND "offset" = ? AND seq = ? AND superseded_by IS NULL AND how IS NOT 'purged'"""
+WHERE id = ? AND "offset" = ? AND seq = ? AND chain = ? AND superseded_by IS NULL AND how IS NOT 'purged'"""
 _LATEST_GENERATION = "SELECT id, seq FROM generations WHERE stream = ? ORDER BY id DESC LIMIT 1"
 _MOVE_SEQ = "UPDATE generations SET seq = ? WHERE id = ? AND seq = ?"
 _INSERT_EVENT = """
@@ -307,7 +307,7 @@ class Store:
                 self.connection.execute(
                     "UPDATE hook_runs SET error = NULL WHERE event BETWEEN ? AND ?", (low, low | 0xFFFFFFFFFF)
                 )
-                for table in ("summaries", "usage", "secrets", "secret_watermarks"):
+                for table in ("summaries", "usage", "secrets", "secret_watermarks", "redacted_spans"):
                     self.connection.execute(f"DELETE FROM {table} WHERE generation = ?", (generation.id,))  # noqa: S608
                 cursor = generation.cursor
                 stone = (generation.id, stream.session_id, cursor.offset, cursor.lines, generation.chain, now)
@@ -369,7 +369,7 @@ class Store:
         known = next(g for g in stream.generations if g.id == after.id)
         fingerprint = (after.head_length, after.head, after.marker)
         state = (*after.cursor, after.chain, after.block, after.modified, now)
-        guard = (after.id, known.cursor.offset, known.cursor.seq)
+        guard = (after.id, known.cursor.offset, known.cursor.seq, known.chain)
         self.connection.execute(_MOVE_WATERMARK, (*fingerprint, *state, *guard))
         moved = self.connection.changes()
         current = stream.generations[-1]

@@ -296,3 +296,17 @@ CREATE TABLE redactions (
     proof BLOB NOT NULL,
     redacted_at REAL NOT NULL
 );
+
+-- Bytes ["offset", "offset" + length) of a generation that were recorded without what they said: its segments have filler
+-- there, its rows a placeholder of `rule` and `hash`. `proof` is a hash of what they said, with a key that is in no
+-- table. See ../spans.py.
+CREATE TABLE redacted_spans (
+    generation INTEGER NOT NULL,
+    "offset" INTEGER NOT NULL,
+    length INTEGER NOT NULL,
+    rule TEXT NOT NULL,
+    hash TEXT NOT NULL,
+    proof BLOB NOT NULL,
+    redacted_at REAL NOT NULL,
+    PRIMARY KEY (generation, "offset")
+) WITHOUT ROWID;

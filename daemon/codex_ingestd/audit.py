@@ -172,7 +172,9 @@ def _write_new(path: str, pieces: Iterator[bytes]) -> int:
     if os.path.lexists(path):
         raise ConfigError(f"{path} is already there", hint="Choose another name; nothing is overwritten.")
     try:
-        with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+        with suppress(FileNotFoundError):
+            os.unlink(part)
+        with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
             for piece in pieces:
                 written += file.write(piece)
             file.flush()

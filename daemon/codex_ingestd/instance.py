@@ -19,6 +19,7 @@ from codex.logging.served import held_lock
 from codex_ingestd.health.judge import Facts
 
 _EXCLUSIVE = portalocker.LockFlags.EXCLUSIVE | portalocker.LockFlags.NON_BLOCKING
+_FLAGS = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 _ROOM = 4096  # had from the start, so that a full disk stops no later word
 _TRIES = 3
 _WAIT_SECONDS = 1.0  # who asks for the state has the lock for a moment
@@ -35,7 +36,7 @@ class Instance(AbstractContextManager["Instance"]):
     def __enter__(self) -> Instance:
         try:
             os.makedirs(os.path.dirname(self.path), mode=0o700, exist_ok=True)
-            self._descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            self._descriptor = os.open(self.path, _FLAGS, 0o600)
         except OSError as error:
             raise DatabaseError(f"{self.path}: {error.strerror}", hint="Choose another place with --db.") from error
         try:

@@ -233,7 +233,7 @@ def _pending(log_dir: str) -> list[Location]:
 @contextmanager
 def _alone(target: str) -> Iterator[None]:
     """One writer of this copy at a time, so that an older snapshot never replaces a newer one."""
-    descriptor = os.open(f"{target}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    descriptor = os.open(f"{target}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     deadline = time.monotonic() + WAIT_SECONDS
     try:
         while True:

@@ -14,6 +14,7 @@ import portalocker
 from codex.logging.errors import DatabaseError, SourceError, StaleWatermarkError
 from codex.logging.events import Stream
 from codex.logging.import_ndjson import stream_locations
+from codex.logging.ingest.beneath import FILE, folder_beneath, open_beneath
 from codex.logging.ingest.packed import Unpacked
 from codex.logging.ingest.sources import Facts, Location, facts_of, look, survey
 from codex.logging.store import former, legacy, search_index
@@ -153,7 +154,7 @@ def _size(facts: Facts) -> int:
     if not facts.location.packed:
         return facts.size
     try:
-        descriptor = os.open(facts.location.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+        descriptor = open_beneath(facts.location.root, facts.location.name)
     except OSError as error:
         raise SourceError(f"{facts.location.path}: {error.strerror}") from error
     with closing(Unpacked(descriptor, facts.location.path)) as text:
@@ -186,14 +187,17 @@ def _note_unwiped(store: Store) -> None:
 
 def _unlink(facts: Facts) -> None:
     """Remove a file under its writers' lock, if it is as it was when it was verified."""
-    descriptor = os.open(facts.location.path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
-    try:
-        portalocker.lock(descriptor, portalocker.LockFlags.EXCLUSIVE | portalocker.LockFlags.NON_BLOCKING)
-        if not facts_of(facts.location, os.fstat(descriptor)) == facts == look(facts.location):
-            raise SourceError("it has changed meanwhile")
-        os.unlink(facts.location.path)
-    finally:
-        os.close(descriptor)
+    place, name = os.path.split(facts.location.name)
+    with folder_beneath(facts.location.root, place) as folder:
+        descriptor = os.open(name, os.O_RDWR | FILE, dir_fd=folder)
+        try:
+            portalocker.lock(descriptor, portalocker.LockFlags.EXCLUSIVE | portalocker.LockFlags.NON_BLOCKING)
+            named = os.stat(name, dir_fd=folder, follow_symlinks=False)
+            if not facts_of(facts.location, os.fstat(descriptor)) == facts == facts_of(facts.location, named):
+                raise SourceError("it has changed meanwhile")
+            os.unlink(name, dir_fd=folder)
+        finally:
+            os.close(descriptor)
 
 
 def _wipe(store: Store) -> None:

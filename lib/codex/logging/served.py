@@ -17,7 +17,7 @@ def is_served(database: str) -> bool:
 def held_lock(database: str) -> Iterator[int | None]:
     """The lock file beside a database, open for reading, where a daemon holds it; None where none does."""
     try:
-        descriptor = os.open(f"{database}.lock", os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = os.open(f"{database}.lock", os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError:
         yield None
         return

@@ -201,7 +201,7 @@ _codex_json() {
 
 # Append a line to a file: again when that failed, and again as often as the file was rotated meanwhile.
 _codex_append() {
-    if [ -p "$1" ] || [ -S "$1" ] || [ -b "$1" ] || [ -c "$1" ] || [ -d "$1" ]; then
+    if [ -h "$1" ] || [ -p "$1" ] || [ -S "$1" ] || [ -b "$1" ] || [ -c "$1" ] || [ -d "$1" ]; then
         _codex_warn "not logged: $1 is not a regular file"
         return
     fi

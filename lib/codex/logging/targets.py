@@ -12,6 +12,7 @@ import apsw
 from codex.logging.errors import SourceError
 from codex.logging.events import Cursor, Generation, Stream
 from codex.logging.ingest.batches import decode_chunk
+from codex.logging.ingest.beneath import open_beneath
 from codex.logging.ingest.formats import Format, named
 from codex.logging.ingest.packed import Unpacked
 from codex.logging.ingest.reader import Limits, next_chunk
@@ -30,7 +31,6 @@ _NEXT_OF = {
 }
 _REDACTED = "SELECT secrets FROM redactions WHERE generation = ?"
 _TRIES = 3  # it may be renamed between the look and the opening
-_FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW
 _FIRST_BYTES = 1 << 20
 _AT_HOME = frozenset({None, "rotated", "moved"})
 
@@ -115,7 +115,7 @@ class SourceFile(AbstractContextManager["SourceFile"]):
             if facts is None:
                 return
             try:
-                self._descriptor = os.open(facts.location.path, _FLAGS)
+                self._descriptor = open_beneath(facts.location.root, facts.location.name)
             except FileNotFoundError:
                 continue
             except OSError as error:

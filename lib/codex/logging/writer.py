@@ -59,7 +59,7 @@ _MAX_LOOKS = 32
 _TELL_SECONDS = 60.0
 _OPEN_FLAGS = (
     os.O_RDWR | os.O_APPEND | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOCTTY", 0)
-    | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
+    | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0)
 )  # fmt: skip
 _stuck: set[str] = set()  # paths whose lock was waited for in vain: the next append there doesn't wait again
 _not_rotated: set[str] = set()  # paths whose rotation failed, and was warned of

@@ -15,6 +15,7 @@ from codex.logging import config
 from codex.logging.errors import CodexLoggingError, ConfigError, SourceError
 from codex.logging.events import Generation, Stream
 from codex.logging.ingest import ledger
+from codex.logging.ingest.beneath import open_beneath
 from codex.logging.ingest.sources import Location, Source, survey
 from codex.logging.reading import Opened
 from codex.logging.restore import session_streams
@@ -62,8 +63,8 @@ def _of_streams(opened: Opened, session_id: str) -> Iterator[Member]:
         for age, generation in enumerate(reversed(stream.standing)):
             pieces = _bytes_of(opened, stream, generation)
             yield Member(f"{name}.{age}" if age else name, generation.modified / 1e9, pieces)
-        meta = f"{os.path.join(stream.root, stream.key).removesuffix('.ndjson')}.meta"
-        yield from _meta(meta, f"{name.removesuffix('.ndjson')}.meta", None)
+        meta = f"{stream.key.removesuffix('.ndjson')}.meta"
+        yield from _meta(stream.root, meta, f"{name.removesuffix('.ndjson')}.meta", None)
 
 
 def _bytes_of(opened: Opened, stream: Stream, generation: Generation) -> Iterator[bytes]:
@@ -87,13 +88,14 @@ def _of_single(opened: Opened, session_id: str) -> Iterator[Member]:
     lines = (records[number].read(start, length) + b"\n" for number, start, length in spans)  # type: ignore
     name = plain_name(session_id)
     yield Member(f"{name}.ndjson", os.stat(opened.path).st_mtime, lines)
-    yield from _meta(f"{opened.path.removesuffix('.ndjson')}.meta", f"{name}.meta", session_id)
+    folder, log = os.path.split(opened.path)
+    yield from _meta(folder, f"{log.removesuffix('.ndjson')}.meta", f"{name}.meta", session_id)
 
 
-def _meta(path: str, name: str, session_id: str | None) -> Iterator[Member]:
-    """The `.meta` file, where there is one; of one session alone when it is given."""
+def _meta(root: str, key: str, name: str, session_id: str | None) -> Iterator[Member]:
+    """The `.meta` file under a root, where there is one; of one session alone when it is given."""
     try:
-        with open(path, "rb") as file:
+        with open(open_beneath(root, key), "rb") as file:
             lines = file.readlines()
             modified = os.fstat(file.fileno()).st_mtime
     except OSError:
@@ -119,8 +121,10 @@ def write_zip(path: str, found: Iterable[Member]) -> list[str]:
     part = f"{path}.part"
     names = []
     try:
+        with suppress(FileNotFoundError):
+            os.unlink(part)
         with (
-            open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file,
+            open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file,
             zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive,
         ):
             for member in found:

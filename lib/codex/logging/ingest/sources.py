@@ -16,6 +16,7 @@ from typing import NamedTuple
 import portalocker
 
 from codex.logging.errors import SourceBusyError, SourceChangedError, SourceError
+from codex.logging.ingest.beneath import open_beneath
 from codex.logging.ingest.packed import Unpacked
 
 _NAME = re.compile(r"(?P<key>.+\.(?:ndjson|jsonl))(?:\.(?P<number>[1-9][0-9]*)|(?P<packed>\.zst))?", re.DOTALL)
@@ -38,6 +39,11 @@ class Location(NamedTuple):
     def path(self) -> str:
         """The absolute path."""
         return _path(self)
+
+    @property
+    def name(self) -> str:
+        """The path under the root."""
+        return self.key + _suffix(self)
 
     @property
     def stream(self) -> tuple[str, str]:
@@ -72,8 +78,11 @@ class Facts(NamedTuple):
 
 @lru_cache(4096)
 def _path(location: Location) -> str:
-    suffix = ".zst" if location.packed else f".{location.number}" if location.number else ""
-    return os.path.join(location.root, location.key) + suffix
+    return os.path.join(location.root, location.key) + _suffix(location)
+
+
+def _suffix(location: Location) -> str:
+    return ".zst" if location.packed else f".{location.number}" if location.number else ""
 
 
 def _signed(number: int) -> int:
@@ -201,7 +210,7 @@ class Source:
     def __init__(self, seen: Facts, wait: float) -> None:
         self.location = seen.location
         self._start, self._window = 0, b""
-        self._descriptor = _open(self.location.path)
+        self._descriptor = _open(self.location)
         try:
             _lock_shared(self._descriptor, self.location.path, wait)
             self.facts = facts_of(self.location, _status(self._descriptor, self.location.path))
@@ -253,16 +262,15 @@ class Source:
         self._start = offset
 
 
-def _open(path: str) -> int:
-    # O_NONBLOCK: a named pipe under a log's name must not hang the one loop
-    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NOCTTY
+def _open(location: Location) -> int:
     try:
-        return os.open(path, flags)
+        return open_beneath(location.root, location.name)
     except (FileNotFoundError, NotADirectoryError) as error:
-        raise SourceChangedError(f"{path} is gone") from error
+        raise SourceChangedError(f"{location.path} is gone") from error
     except OSError as error:
-        reason = "is a symbolic link" if error.errno == errno.ELOOP else error.strerror
-        raise SourceError(f"{path}: {reason}", hint="Give the daemon's user the right to read it.") from error
+        reason = "a symbolic link leads there" if error.errno == errno.ELOOP else error.strerror
+        hint = "Give the daemon's user the right to read it; links are not followed."
+        raise SourceError(f"{location.path}: {reason}", hint=hint) from error
 
 
 def _status(descriptor: int, path: str) -> os.stat_result:

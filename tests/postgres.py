@@ -1,0 +1,156 @@
+"""A real PostgreSQL server for the tests: made in a folder of its own, killed and started again at will."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from itertools import count
+from pathlib import Path
+
+import psycopg
+import pytest
+from psycopg.rows import TupleRow
+
+from codex_ingestd.forward.postgres.schema import migrate
+
+# What a killed process has written lies with the system: without fsync only a power failure loses it.
+_SETTINGS = {
+    "fsync": "off",
+    "full_page_writes": "off",
+    "listen_addresses": "127.0.0.1",
+    "max_connections": "100",
+    "shared_buffers": "128MB",
+    "max_wal_size": "2GB",
+}
+_USER = "postgres"
+_START_SECONDS = 60.0
+_numbers = count(1)
+
+
+def _binaries() -> str | None:
+    """The folder of the newest server's programs; Debian's is not on the path."""
+    found = shutil.which("initdb")
+    if found is not None:
+        return os.path.dirname(found)
+    folders = Path("/usr/lib/postgresql").glob("*/bin/initdb")
+    newest = max(folders, key=lambda path: int(path.parts[4]), default=None)
+    return None if newest is None else str(newest.parent)
+
+
+class Server:
+    """A server on a port of its own, whose superuser `postgres` needs no password."""
+
+    def __init__(self, folder: Path, binaries: str) -> None:
+        self._folder = folder
+        self._binaries = binaries
+        self.port = _free_port()
+        self.log = folder / "log"
+        self._process: subprocess.Popen[bytes] | None = None
+        if os.geteuid() == 0:
+            shutil.chown(folder, _USER, _USER)
+        options = ["--auth=trust", f"--username={_USER}", "--encoding=UTF8", "--locale=C.UTF-8", "--no-sync"]
+        subprocess.run(self._command("initdb", "-D", self._data, *options), check=True, capture_output=True)
+
+    @property
+    def _data(self) -> str:
+        return str(self._folder / "data")
+
+    def _command(self, program: str, *arguments: str) -> list[str]:
+        """A program of the server's; it refuses to be root."""
+        drop = ["setpriv", f"--reuid={_USER}", f"--regid={_USER}", "--clear-groups"] if os.geteuid() == 0 else []
+        return [*drop, os.path.join(self._binaries, program), *arguments]
+
+    def start(self, settings: Mapping[str, str] | None = None) -> None:
+        """Start it, and wait until it answers."""
+        options = {"port": str(self.port), "unix_socket_directories": str(self._folder)} | _SETTINGS | (settings or {})
+        arguments = [f"-c{name}={value}" for name, value in options.items()]
+        deadline = time.monotonic() + _START_SECONDS
+        while True:
+            with self.log.open("ab") as output:
+                self._process = subprocess.Popen(
+                    self._command("postgres", "-D", self._data, *arguments), stdout=output, stderr=output, cwd="/"
+                )
+            while self._process.poll() is None:  # one that finds its killed forerunner's processes ends at once
+                with suppress(psycopg.OperationalError), psycopg.connect(self.url(), connect_timeout=5):
+                    return
+                assert time.monotonic() < deadline, self.log.read_text("utf-8")
+                time.sleep(0.01)
+            assert time.monotonic() < deadline, self.log.read_text("utf-8")
+            time.sleep(0.05)
+
+    def kill(self) -> None:
+        """SIGKILL, as a crash: whatever it was at is recovered at the next start."""
+        self._end(signal.SIGKILL)
+
+    def stop(self) -> None:
+        """Shut it down; who is connected is thrown out."""
+        self._end(signal.SIGINT)
+
+    def _end(self, number: int) -> None:
+        if self._process is not None:
+            self._process.send_signal(number)
+            self._process.wait(_START_SECONDS)
+            self._process = None
+
+    def url(self, database: str = "postgres", user: str = _USER) -> str:
+        """Where one of its databases is."""
+        return f"postgresql://{user}@127.0.0.1:{self.port}/{database}"
+
+    def create(self) -> str:
+        """A new, empty database: its URL."""
+        name = f"record_{next(_numbers)}"
+        with psycopg.connect(self.url(), autocommit=True) as connection:
+            connection.execute(f"CREATE DATABASE {name}")
+        return self.url(name)
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+@contextmanager
+def running(settings: Mapping[str, str] | None = None) -> Iterator[Server]:
+    """A server of its own, gone with the block; the test is skipped where no PostgreSQL is installed on macOS."""
+    binaries = _binaries()
+    if binaries is None and sys.platform == "darwin":
+        pytest.skip("no PostgreSQL server here")
+    assert binaries is not None, "install postgresql"
+    folder = Path(tempfile.mkdtemp(prefix="codex-pg-", dir="/tmp"))  # short: it holds a socket
+    server = Server(folder, binaries)
+    try:
+        server.start(settings)
+        yield server
+    finally:
+        server.stop()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[Server]:
+    """One server for all tests of a process; each test has a database of its own in it."""
+    with running() as started:
+        yield started
+
+
+@pytest.fixture
+def sink(server: Server) -> str:
+    """The URL of a database with the shared schema, and nothing in it."""
+    url = server.create()
+    with psycopg.connect(url, autocommit=True) as connection:
+        migrate(connection)
+    return url
+
+
+def rows(url: str, query: str, *values: object) -> list[TupleRow]:
+    """What a query gives there."""
+    with psycopg.connect(url) as connection:
+        return connection.execute(query.encode(), values or None).fetchall()

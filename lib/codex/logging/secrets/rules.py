@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import re
 import tomllib
-from collections import Counter
 from functools import cache
 from importlib import resources
 from itertools import pairwise
@@ -23,6 +22,7 @@ _WORDS = frozenset(
 )
 _UUID = re.compile(rb"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 _HASH = re.compile(rb"(?:sha(?:1|256|384|512)|md5|blake2b?)[-:_]", re.IGNORECASE)
+_HASHED = re.compile(rb"(?:sha(?:1|256|384|512)|md5)[-:=]\Z", re.IGNORECASE)
 _OTHER_NAMES = re.compile(
     rb"hash|digest|checksum|integrity|sha[0-9]|public|fingerprint|(?:next|page|cursor|continuation).?token|_id\Z|file|path"
     rb"|name\Z|type\Z|tokenizer",
@@ -68,13 +68,15 @@ class Rule(NamedTuple):
         first, end = match.span(group)
         if not group:
             first = start
-        return (first, end) if self._is_secret(match, text[first:end]) and not _names_other(match) else None
+        if _HASHED.search(text, max(0, first - _BEFORE), first) or _names_other(match):
+            return None
+        return (first, end) if self._is_secret(match, text[first:end]) else None
 
     def _is_secret(self, match: re.Match[bytes], value: bytes) -> bool:
         if (
-            (len(value) <= _EXAMPLE_BYTES and _EXAMPLES.search(value))
+            entropy(value) < self.entropy
             or value.lower() in _WORDS
-            or entropy(value) < self.entropy
+            or (len(value) <= _EXAMPLE_BYTES and _EXAMPLES.search(value))
         ):
             return False
         if self.holds is not None and not self.holds.search(value):
@@ -104,7 +106,8 @@ def _names_other(match: re.Match[bytes]) -> bool:
 def entropy(value: bytes) -> float:
     """Shannon's, in bits a byte."""
     total = len(value)
-    return -sum(count / total * math.log2(count / total) for count in Counter(value).values()) if total else 0.0
+    counts = map(value.count, set(value))
+    return -sum(count / total * math.log2(count / total) for count in counts) if total else 0.0
 
 
 def _begins_word(text: bytes, place: int) -> bool:

@@ -59,8 +59,8 @@ CREATE TABLE codex_sink.generations (
 );
 CREATE INDEX generations_by_stream ON codex_sink.generations (stream);
 
--- `generation` is generations.id; events.id, as the views give it, is generation << 40 | seq << 8 | part. `at` is ts, or
--- when the generation began where an event has none: a row that comes again meets itself in the same partition.
+-- `generation` is generations.id; `id` is what readers page by, as in the local database. `at` is ts, or when the
+-- generation began where an event has none: a row that comes again meets itself in the same partition.
 CREATE TABLE codex_sink.events (
     session_id text NOT NULL,
     host_id uuid NOT NULL,
@@ -80,7 +80,8 @@ CREATE TABLE codex_sink.events (
     call_id text,
     parent text,
     inherited smallint,
-    PRIMARY KEY (session_id, host_id, generation, "offset", part, at)
+    id bigint NOT NULL GENERATED ALWAYS AS ((generation::bigint << 40) | (seq << 8) | part) STORED,
+    PRIMARY KEY (id, session_id, at)
 ) PARTITION BY RANGE (at);
 
 -- What has a time that no partition is made for: wild clocks.
@@ -156,22 +157,16 @@ CREATE TABLE codex_sink.redacted_spans (
 );
 
 -- Full-text search, filled behind a watermark of its own: to fill it with the events would make them three times as slow.
--- Of a generation those up to search_watermarks.event, in the numbers of its host, are in it.
+-- Of a generation the events up to search_watermarks.event, which is events.id, are in it.
 CREATE TABLE codex_sink.words (
     session_id text NOT NULL,
-    host_id uuid NOT NULL,
-    generation integer NOT NULL,
-    "offset" bigint NOT NULL,
-    part smallint NOT NULL,
-    at double precision NOT NULL,
-    words tsvector NOT NULL
+    id bigint NOT NULL,
+    words tsvector NOT NULL,
+    PRIMARY KEY (id, session_id)
 );
 CREATE INDEX words_by_word ON codex_sink.words USING gin (words);
-CREATE INDEX words_by_generation ON codex_sink.words (generation);
 CREATE TABLE codex_sink.search_watermarks (
     generation integer PRIMARY KEY,
-    "offset" bigint NOT NULL,
-    part smallint NOT NULL,
     event bigint NOT NULL
 );
 
@@ -222,43 +217,36 @@ CREATE FUNCTION codex_sink.index_words(count integer) RETURNS bigint
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     behind record;
-    last record;
     taken bigint;
+    last bigint;
     done bigint := 0;
 BEGIN
     IF NOT pg_try_advisory_xact_lock(1129530418) THEN
         RETURN 0;
     END IF;
     FOR behind IN
-        SELECT g.id, g.local, g.host_id, s.session_id, g.sent_event, coalesce(w."offset", -1) AS "offset",
-               coalesce(w.part, 0::smallint) AS part
+        SELECT g.id, s.session_id, coalesce(w.event, g.id::bigint << 40) AS event,
+               (g.id::bigint << 40) | (g.sent_event & 1099511627775) AS sent
         FROM codex_sink.generations AS g
         JOIN codex_sink.streams AS s ON s.id = g.stream
         LEFT JOIN codex_sink.search_watermarks AS w ON w.generation = g.id
-        WHERE g.sent_event > coalesce(w.event, 0) AND g.how IS DISTINCT FROM 'purged'
+        WHERE (g.id::bigint << 40) | (g.sent_event & 1099511627775) > coalesce(w.event, g.id::bigint << 40)
+          AND g.how IS DISTINCT FROM 'purged'
         ORDER BY g.id
     LOOP
-        SELECT e."offset", e.part, e.seq, count(*) OVER () AS events INTO last
-        FROM (SELECT "offset", part, seq FROM codex_sink.events
-              WHERE session_id = behind.session_id AND host_id = behind.host_id AND generation = behind.id
-                AND ("offset", part) > (behind."offset", behind.part)
-              ORDER BY "offset", part LIMIT count - done) AS e
-        ORDER BY e."offset" DESC, e.part DESC LIMIT 1;
-        taken := coalesce(last.events, 0);
+        SELECT count(*), max(e.id) INTO taken, last
+        FROM (SELECT id FROM codex_sink.events
+              WHERE id > behind.event AND id <= behind.sent AND session_id = behind.session_id
+              ORDER BY id LIMIT count - done) AS e;
         IF taken > 0 THEN
             INSERT INTO codex_sink.words
-            SELECT session_id, host_id, generation, "offset", part, at, codex_sink.words_of(message)
-            FROM codex_sink.events
-            WHERE session_id = behind.session_id AND host_id = behind.host_id AND generation = behind.id
-              AND ("offset", part) > (behind."offset", behind.part)
-              AND ("offset", part) <= (last."offset", last.part);
+            SELECT session_id, id, codex_sink.words_of(message) FROM codex_sink.events
+            WHERE id > behind.event AND id <= last AND session_id = behind.session_id;
         END IF;
-        INSERT INTO codex_sink.search_watermarks AS w
-        VALUES (behind.id, coalesce(last."offset", behind."offset"), coalesce(last.part, behind.part),
-                coalesce(behind.local << 40 | last.seq << 8 | last.part, behind.sent_event))
-        ON CONFLICT (generation) DO UPDATE SET
-            "offset" = excluded."offset", part = excluded.part, event = excluded.event;
         done := done + taken;
+        INSERT INTO codex_sink.search_watermarks AS w
+        VALUES (behind.id, CASE WHEN done < count THEN behind.sent ELSE last END)
+        ON CONFLICT (generation) DO UPDATE SET event = excluded.event;
         EXIT WHEN done >= count;
     END LOOP;
     RETURN done;

@@ -254,7 +254,7 @@ def _holding(importer: Importer, text: bytes) -> list[str]:
 def test_a_log_that_can_not_be_emptied_is_told_of(importer: Importer, environment: pytest.MonkeyPatch) -> None:
     """A reader holds it: the rows are gone, an error says that the file isn't clear; the next purge clears it."""
     write(importer, "s", secret("s"))
-    environment.setattr("codex.logging.purge._TRUNCATE_SECONDS", 0.0)
+    environment.setattr("codex.logging.wiping._TRUNCATE_SECONDS", 0.0)
     importer.store.connection.set_busy_timeout(50)
     with closing(apsw.Connection(importer.store.path)) as reader:
         held = reader.execute("SELECT * FROM events")
@@ -263,7 +263,7 @@ def test_a_log_that_can_not_be_emptied_is_told_of(importer: Importer, environmen
         assert next(results).kept_because is None
         with pytest.raises(DatabaseError) as raised:
             next(results)
-        assert "purge again" in raised.value.hint
+        assert "do it again" in raised.value.hint
         assert _holding(importer, SECRET.encode())
     assert fates(importer) == {}
     assert _holding(importer, SECRET.encode()) == []

@@ -121,13 +121,18 @@ def archive(database: str) -> str | None:
 
     Its path comes back, None where no such root is set. Raises DatabaseError.
     """
-    root = os.environ.get("GH_COPILOT_BACKUP_ROOT")
-    if not root or config.test_mode():
-        return None
-    target = os.path.join(config.absolute(root), _workspace(os.path.dirname(database)), COPY_NAME)
-    if target != database:
+    target = None if config.test_mode() else backup_path(database)
+    if target is not None and target != database:
         snapshot(database, target)
     return target
+
+
+def backup_path(database: str) -> str | None:
+    """Where a database's copy is kept under GH_COPILOT_BACKUP_ROOT; None where no such root is set."""
+    root = os.environ.get("GH_COPILOT_BACKUP_ROOT")
+    if not root:
+        return None
+    return os.path.join(config.absolute(root), _workspace(os.path.dirname(database)), COPY_NAME)
 
 
 def _workspace(folder: str) -> str:
@@ -149,7 +154,7 @@ def snapshot(database: str, target: str, search: Search | None = None) -> list[F
     It holds every row that was committed before the call. With a `search` it is without the secrets that come back. A
     former copy stays until the new one is sound. Raises DatabaseError.
     """
-    part, bare = f"{target}.part", f"{target}.part-redacted"
+    part, bare = _parts(target)
     found: list[Found] = []
     with translated(target):
         os.makedirs(os.path.dirname(target), mode=0o700, exist_ok=True)
@@ -168,6 +173,23 @@ def snapshot(database: str, target: str, search: Search | None = None) -> list[F
                 _remove(part)
                 _remove(bare)
     return found
+
+
+def discard(target: str) -> None:
+    """Remove a copy, and what a finalizer that was killed left beside it. Raises DatabaseError."""
+    with translated(target), _alone(target):
+        for path in (target, *_parts(target)):
+            _remove(path)
+
+
+def is_there(target: str) -> bool:
+    """Whether there is a copy, or what a finalizer that was killed left of one."""
+    return any(map(os.path.lexists, (target, *_parts(target))))
+
+
+def _parts(target: str) -> tuple[str, str]:
+    """Where a copy is made, and where it is made without secrets."""
+    return f"{target}.part", f"{target}.part-redacted"
 
 
 def _without_secrets(part: str, bare: str, database: str, search: Search) -> list[Found]:

@@ -3,29 +3,26 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from typing import Any, NamedTuple
 
-import apsw
 import portalocker
 
-from codex.logging.errors import DatabaseError, SourceError, StaleWatermarkError
+from codex.logging.errors import SourceError, StaleWatermarkError
 from codex.logging.events import Stream
 from codex.logging.import_ndjson import stream_locations
 from codex.logging.ingest.beneath import FILE, folder_beneath, open_beneath
 from codex.logging.ingest.packed import Unpacked
 from codex.logging.ingest.sources import Facts, Location, facts_of, look, survey
-from codex.logging.store import former, legacy, search_index
-from codex.logging.store.connection import immediate, scalar, translated
+from codex.logging.store import legacy
+from codex.logging.store.connection import immediate, translated
 from codex.logging.store.sqlite import Store, read_streams
 from codex.logging.targets import Finding, targets_of
 from codex.logging.verify import check
+from codex.logging.wiping import is_unwiped, note_unwiped, wipe
 
 DAY_SECONDS = 86400
-_TRUNCATE_SECONDS = 10.0
-_UNWIPED = "unwiped"
 _LAST_COMMITS = "SELECT stream, max(committed_at) FROM generations GROUP BY stream"
 
 
@@ -88,8 +85,8 @@ def purge(store: Store, wish: Wish) -> Iterator[Purged]:
         yield from _never_ingested(streams, wish.log_dir, wish)
     if wish.rows:
         yield from _purge_old_rows(store, wish)
-    if erases and scalar(store.connection, "SELECT value FROM meta WHERE key = ?", (_UNWIPED,)):
-        _wipe(store)
+    if erases and is_unwiped(store):
+        wipe(store)
 
 
 def _purge(store: Store, stream: Stream, wish: Wish) -> Purged:
@@ -103,7 +100,7 @@ def _purge(store: Store, stream: Stream, wish: Wish) -> Purged:
     old_rows = legacy.count(store.connection, stream.session_id) if wish.rows else 0
     sources = files if meta is None else [*files, meta]
     if because is None and not wish.dry_run:
-        because = _remove(store, stream, sources, wish)
+        because = remove(store, stream, sources if wish.sources else (), rows=wish.rows)
     return Purged(stream.session_id, [facts.location.path for facts in sources], length, because, old_rows)
 
 
@@ -125,7 +122,7 @@ def _purge_old_rows(store: Store, wish: Wish) -> Iterator[Purged]:
         for session_id in filter(wish.names, legacy.at_rest(store.connection, wish.before)):
             count = legacy.count(store.connection, session_id)
             if not wish.dry_run:
-                _note_unwiped(store)
+                note_unwiped(store)
                 with immediate(store.connection):
                     legacy.remove(store.connection, session_id)
             yield Purged(session_id, [], 0, None, count)
@@ -161,28 +158,24 @@ def _size(facts: Facts) -> int:
         return text.size
 
 
-def _remove(store: Store, stream: Stream, files: list[Facts], wish: Wish) -> str | None:
-    """The files first: rows without their file are still whole, but a file without its rows would be ingested anew.
+def remove(store: Store, stream: Stream, files: Sequence[Facts], *, rows: bool) -> str | None:
+    """Remove a stream's files, and with `rows` its rows; why that could not be, else None. Raises DatabaseError.
 
-    Of the files the oldest first: a rotated one that stayed alone behind younger ones that are gone is found no more.
+    The files first: rows without their file are still whole, but a file without its rows would be ingested anew. Of
+    the files the oldest first: a rotated one that stayed alone behind younger ones that are gone is found no more.
     """
-    if wish.sources:
-        for facts in reversed(files):
-            try:
-                _unlink(facts)
-            except (OSError, SourceError, portalocker.LockException) as error:
-                return f"{facts.location.path} can't be removed: {error}"
-    if wish.rows:
-        _note_unwiped(store)
+    for facts in reversed(files):
+        try:
+            _unlink(facts)
+        except (OSError, SourceError, portalocker.LockException) as error:
+            return f"{facts.location.path} can't be removed: {error}"
+    if rows:
+        note_unwiped(store)
         try:
             store.purge(stream)
         except StaleWatermarkError:
             return "it was written meanwhile"
     return None
-
-
-def _note_unwiped(store: Store) -> None:
-    store.note(_UNWIPED, "rows were purged, and the file is not yet cleared of what they leave in it")
 
 
 def _unlink(facts: Facts) -> None:
@@ -198,32 +191,3 @@ def _unlink(facts: Facts) -> None:
             os.unlink(name, dir_fd=folder)
         finally:
             os.close(descriptor)
-
-
-def _wipe(store: Store) -> None:
-    """Make the file anew, and empty the write-ahead log: free pages, and gaps within pages, hold what rows held.
-
-    The search index keeps the words of what was taken out of it until it is merged. The copy from before an upgrade
-    holds it as well, and goes.
-    """
-    hint = "Stop who reads it, or make room on the disk, and purge again: purged rows can still be found in the file."
-    deadline = time.monotonic() + _TRUNCATE_SECONDS
-    try:
-        with translated(store.path):
-            former.let_go(store.connection, store.path)
-            search_index.compact(store.connection)
-            store.connection.execute("VACUUM")
-            while not _truncate(store.connection):
-                if time.monotonic() >= deadline:
-                    raise DatabaseError(f"{store.path}: its write-ahead log is being read, and can't be emptied")
-                time.sleep(0.1)
-    except DatabaseError as error:
-        raise DatabaseError(str(error), hint=hint) from error
-    store.note(_UNWIPED, None)
-
-
-def _truncate(connection: apsw.Connection) -> bool:
-    try:
-        return connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)[0] <= 0
-    except apsw.BusyError:
-        return False

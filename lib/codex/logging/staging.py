@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
@@ -146,6 +147,34 @@ def stage(database: str | None, copy: str, *, scanned: bool) -> Staged:
         else:
             staged.paths.append(paths[name])
     return staged
+
+
+def traces(paths: Sequence[str]) -> list[str]:
+    """What git keeps of these files as they were, and how to be rid of it; nothing of git's is changed."""
+    return [line for path in dict.fromkeys(paths) for line in _traces(path)]
+
+
+def _traces(path: str) -> list[str]:
+    name = os.path.basename(path)
+    try:
+        folder = _Folder(os.path.dirname(path))
+        is_staged = bool(folder.git("--literal-pathspecs", "ls-files", "--cached", "--", name))
+        commits = folder.git("--literal-pathspecs", "log", "--all", "--format=%h", "--", name).split()
+    except (_GitError, OSError):
+        return []
+    told = [f"git holds {path} as it was"] if is_staged or commits else []
+    if is_staged:
+        git = f"git -C {shlex.quote(folder.top)}"
+        place = shlex.quote(folder.prefix + name)
+        again = f"{git} add -- {place}" if os.path.exists(path) else f"{git} rm --cached -- {place}"
+        told.append(f"  in its index: `{again}`, and once no commit has it: `{git} gc --prune=now`")
+    if commits:
+        without = f"git filter-repo --invert-paths --path {shlex.quote(folder.prefix + name)}"
+        told.append(
+            f"  in {len(commits)} commits, {commits[0]} the latest, and wherever they were pushed: revoke secrets;"
+            f" `{without}` writes the history anew"
+        )
+    return told
 
 
 def offers(log_dir: str | None) -> list[str]:

@@ -78,12 +78,10 @@ def _publish(store: Store, database: str) -> bool:
 @contextmanager
 def _workshop(database: str) -> Iterator[str]:
     """A folder beside the database, gone with the block; those of dead processes go as well."""
-    home, prefix = os.path.dirname(database), f".{os.path.basename(database)}.making-"
+    home, prefix = _place(database)
     with translated(database):
         os.makedirs(home, mode=0o700, exist_ok=True)
-        for name in os.listdir(home):
-            if name.startswith(prefix):
-                _remove_dead(os.path.join(home, name))
+        remove_dead(database)
         folder, lock = _locked_folder(home, prefix)
     try:
         yield folder
@@ -101,6 +99,19 @@ def _locked_folder(home: str, prefix: str) -> tuple[str, BinaryIO]:
             portalocker.lock(lock, portalocker.LOCK_EX | portalocker.LOCK_NB)
             if os.path.exists(lock.name):
                 return folder, lock
+
+
+def remove_dead(database: str) -> None:
+    """Remove what processes left that died while they made the database."""
+    home, prefix = _place(database)
+    for name in os.listdir(home):
+        if name.startswith(prefix):
+            _remove_dead(os.path.join(home, name))
+
+
+def _place(database: str) -> tuple[str, str]:
+    """The folder in which workshops are, and how their names begin."""
+    return os.path.dirname(database), f".{os.path.basename(database)}.making-"
 
 
 def _remove_dead(folder: str) -> None:

@@ -1,0 +1,97 @@
+"""`codex-logs erase`: what was erased is nowhere any more, what stays is as it was, and the daemon goes on."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.commands import shell, succeed
+from tests.daemon import Daemon, wait_for
+from tests.traces import traces
+
+TEXT = 'zebrafinch "ö/\\ 7781'
+
+
+@pytest.fixture
+def workspace(tmp_path: Path, log_dir: Path, environment: pytest.MonkeyPatch) -> Path:
+    """The folder around `log_dir` and `database`, with a place for backups."""
+    environment.setenv("CODEX_SESSION_LOG_DIR", log_dir.name)
+    environment.setenv("CODEX_LOG_DB_PATH", "session_logs.db")
+    environment.setenv("GH_COPILOT_BACKUP_ROOT", "backups")
+    return tmp_path
+
+
+def write(workspace: Path, name: str, *messages: str) -> Path:
+    """Append to a session's log, as an agent does."""
+    log = workspace / "sessions" / f"{name}.ndjson"
+    with log.open("a", encoding="utf-8") as file:
+        for number, message in enumerate(messages):
+            meta = {"call": {"arguments": json.dumps({"text": message})}}
+            record = {"role": "user", "message": message, **meta}
+            file.write(json.dumps(record, ensure_ascii=number % 2 == 0) + "\n")
+    return log
+
+
+def said(workspace: Path, session: str) -> list[str]:
+    """The messages of a session, as a reader gives them."""
+    rows = json.loads(succeed(f"codex-logs --session-id {session} --format json", workspace))
+    return [row["message"] for row in rows]
+
+
+def assert_sound(workspace: Path) -> None:
+    """The record verifies as a whole, and is the same when it is built anew."""
+    succeed("codex-ingestd verify --deep", workspace)
+    succeed("codex-ingestd rebuild --new rebuilt.db", workspace)
+    (workspace / "rebuilt.db").unlink()
+
+
+def test_a_session_is_nowhere_any_more(workspace: Path, daemon: Daemon) -> None:
+    """Beside a daemon: not in the database, its copies and former states, nor in files; others are as they were."""
+    write(workspace, "gone", *([f"says {TEXT}"] * 9))
+    write(workspace, "gone", f"no end of {TEXT}")
+    write(workspace, "other", "stays", "too")
+    daemon.start()
+    daemon.wait_for_rows(12)
+    succeed("codex-ingestd finalize", workspace)
+    for former in ("session_logs.db.before-rebuild", "session_logs.db.schema-6", "codex_session_logs.db.part"):
+        (workspace / former).write_bytes((workspace / "codex_session_logs.db").read_bytes())
+    assert len({place.partition(":")[0] for place in traces(workspace, TEXT)}) >= 6
+    told = json.loads(succeed("codex-logs erase gone --yes --json", workspace))
+    assert [Path(path).name for path in told["files"]] == ["gone.ndjson"]
+    assert traces(workspace, TEXT) == []
+    assert [path.name for path in workspace.glob("*.db*") if "before" in path.name or "schema" in path.name] == []
+    write(workspace, "other", "goes on")
+    write(workspace, "gone", "a new life")
+    wait_for(lambda: len(daemon.rows()) == 4, what="what was written since")
+    assert (said(workspace, "other"), said(workspace, "gone")) == (["stays", "too", "goes on"], ["a new life"])
+    assert daemon.stop() == 0
+    assert_sound(workspace)
+
+
+def test_it_asks_first(workspace: Path) -> None:
+    """Where nobody can be asked, nothing is done; a dry run says what would be, and does nothing."""
+    log = write(workspace, "s", TEXT)
+    succeed("codex-import-ndjson --all", workspace)
+    refused = shell("codex-logs erase s", workspace)
+    assert (refused.returncode, "--yes" in refused.stderr) == (2, True)
+    told = succeed("codex-logs erase s --dry-run", workspace)
+    assert "would go" in told
+    assert str(log) in told
+    assert said(workspace, "s") == [TEXT]
+
+
+def test_what_git_holds_is_told(workspace: Path, environment: pytest.MonkeyPatch) -> None:
+    """By path, with what to run; git's index and history are as they were."""
+    environment.setenv("GIT_CONFIG_GLOBAL", "/dev/null")
+    write(workspace, "s", TEXT)
+    git = "git -c user.name=n -c user.email=e@x"
+    succeed(f"git init -q && codex-ingestd finalize && {git} commit -qm one && git add sessions", workspace)
+    before = succeed("git ls-files -s; git rev-parse HEAD", workspace)
+    told = shell("codex-logs erase s --yes", workspace)
+    assert told.returncode == 0
+    for name in ("session_logs.db", "codex_session_logs.db"):
+        assert f"git filter-repo --invert-paths --path {name}" in told.stderr
+    assert f"git -C {workspace} rm --cached -- sessions/s.ndjson" in told.stderr
+    assert succeed("git ls-files -s; git rev-parse HEAD", workspace) == before

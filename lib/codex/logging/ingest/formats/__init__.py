@@ -14,6 +14,7 @@ from typing import Protocol, cast
 from codex.logging.errors import ConfigError
 from codex.logging.events import Event, Fields, Identity
 from codex.logging.ingest.formats import claude, codex, native
+from codex.logging.ingest.formats.payloads import MALFORMED
 
 GROUP = "codex_ingestd.formats"
 
@@ -94,6 +95,6 @@ def recognise(lines: Iterator[bytes], path: str) -> tuple[Format, bytes] | None:
 def _is_object(line: bytes) -> bool:
     try:
         native.decode(line)
-    except native.MALFORMED:
+    except MALFORMED:
         return False
     return True

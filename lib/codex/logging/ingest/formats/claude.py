@@ -18,7 +18,7 @@ import msgspec
 
 from codex.logging.events import Event, Fields, Identity, Note, Usage, parse_time
 from codex.logging.ingest.formats import payloads
-from codex.logging.ingest.formats.payloads import NOTHING, clip, text
+from codex.logging.ingest.formats.payloads import MALFORMED, NOTHING, clip, text
 
 MOST_PARTS = 200
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -93,7 +93,7 @@ def claims(first: bytes, path: str) -> bool:
     """Whether a file whose first line this is, is one of these."""
     try:
         line = _LINE.decode(first)
-    except msgspec.MsgspecError:
+    except MALFORMED:
         return False
     if line.sessionId is not None:
         return bool(line.uuid or line.type)
@@ -104,7 +104,7 @@ def identify(first: bytes, key: str) -> Identity:
     """The session is the file; a sub-agent's is `<session>/<agent>`, and its parent is that session."""
     try:
         line = _LINE.decode(first)
-    except msgspec.MsgspecError:
+    except MALFORMED:
         line = _Line()
     folder, stem = os.path.split(key.removesuffix(".jsonl"))
     if stem.startswith("agent-"):

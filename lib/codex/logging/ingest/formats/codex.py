@@ -18,7 +18,7 @@ import msgspec
 
 from codex.logging.events import Event, Fields, Identity, Note, Usage, parse_time
 from codex.logging.ingest.formats import payloads
-from codex.logging.ingest.formats.payloads import NOTHING, clip, string, text, value
+from codex.logging.ingest.formats.payloads import MALFORMED, NOTHING, clip, string, text, value
 
 _THREAD = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _ECHO_SECONDS = 1.0
@@ -105,7 +105,7 @@ def claims(first: bytes, path: str) -> bool:
     """Whether a file whose first line this is, is one of these."""
     try:
         line = _LINE.decode(first)
-    except msgspec.MsgspecError:
+    except MALFORMED:
         return False
     if line.type == "session_meta":
         return payloads.is_object(line.payload)
@@ -114,11 +114,15 @@ def claims(first: bytes, path: str) -> bool:
 
 def identify(first: bytes, key: str) -> Identity:
     """The thread that owns the file, its parent, and the one that it was forked from."""
-    payload = _payload(_LINE.decode(first).payload)
     stem = os.path.basename(key).removesuffix(".jsonl")
-    named = _THREAD.search(stem)
-    thread = string(payload.get("id", NOTHING)) or (named[0] if named else stem)
-    return Identity(thread, _parent(payload), string(payload.get("forked_from_id", NOTHING)) or _base(payload))
+    found = _THREAD.search(stem)
+    thread = found[0] if found else stem
+    try:
+        payload = _payload(_LINE.decode(first).payload)
+        origin = string(payload.get("forked_from_id", NOTHING)) or _base(payload)
+        return Identity(string(payload.get("id", NOTHING)) or thread, _parent(payload), origin)
+    except MALFORMED:
+        return Identity(thread)
 
 
 def decode(raw: bytes) -> Sequence[Fields]:

@@ -12,6 +12,7 @@ from io import BytesIO
 import msgspec
 
 from codex.logging.events import Event, Fields, Identity, Note, parse_time
+from codex.logging.ingest.formats.payloads import MALFORMED
 
 _OBJECT = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _ANY = msgspec.json.Decoder()
@@ -27,7 +28,6 @@ _PIECES = re.compile(
     re.DOTALL,
 )
 
-MALFORMED = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 _NOTES = {
     ("user", "message"): Note(turn=True, state="working"),
     ("assistant", "message"): Note(state="waiting"),

@@ -9,6 +9,9 @@ import msgspec
 LONGEST = 64 << 10
 _SHOWN = 1000
 
+# What decoding raises of bytes that are no such JSON: not UTF-8 and nested too deep are errors of their own.
+MALFORMED = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+
 _ANY = msgspec.json.Decoder()
 _OBJECT = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _ENCODE = msgspec.json.Encoder().encode

@@ -102,6 +102,15 @@ def test_placeholders_are_no_secrets() -> None:
             assert not Scanner().find(text.format(placeholder(rule.id, "9b680c24")).encode())
 
 
+def test_what_shows_once_another_is_replaced_is_found() -> None:
+    """A token that runs into another one ends there when that is gone, and is one by itself: no copy has it left."""
+    text = b"TOKEN=dapif9ed234f8787d6d455d768eoxb-308054737526-8002055663302-xGzblipEN=" + (
+        b"xo" + b"xb-308054737526-8002055663\x13"
+    )
+    first, second = Scanner().find(text)
+    assert (text[first.start : first.end][:8], second.rule) == (b"dapif9ed", "slack")
+
+
 def test_pieces_of_one_secret_are_one_hash(tmp_path: Path) -> None:
     """However a secret is escaped or laid out its hash is the same; with another database's key it is another."""
     key, other = key_of(str(tmp_path / "a.db")), key_of(str(tmp_path / "b.db"))

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache
 from typing import NamedTuple
 
 from codex.logging.secrets.rules import Rule, rules
 
 OVERLAP_BYTES = 32 << 10  # no match is longer
+_ROUNDS = 4  # what a text hides behind more secrets than that is for the last look at a copy, which refuses it
 # A character of ASCII that needs no escape, and has one; however deep JSON lies in JSON.
 _ESCAPED = re.compile(rb"\\+(?:u00([2-7][0-9A-Fa-f])|/)")
 
@@ -24,6 +25,9 @@ class Match(NamedTuple):
     start: int
     end: int
     rule: str
+
+
+_Ranked = tuple[int, int, int, str]  # how early its rule comes, and the match
 
 
 class Scanner:
@@ -47,14 +51,22 @@ class Scanner:
         ]
 
     def find(self, text: bytes) -> list[Match]:
-        """The secrets in a text, in order, none overlapping another."""
-        found = list(self._matches(text))
-        if b"\\u00" in text or b"\\/" in text:
-            flat, places = _flattened(text)
-            found += [(rank, places(start), places(end), rule) for rank, start, end, rule in self._matches(flat)]
-        return _merged(sorted(found, key=lambda match: (match[1], match[0])))
+        """The secrets in a text, in order, none overlapping another: also what shows only once others are replaced."""
+        found = self._once(text)
+        for _ in range(_ROUNDS):
+            more = found and _merged([*found, *_back(self._once, *_replaced(text, found))])
+            if more == found:
+                break
+            found = more
+        return [Match(start, end, rule) for _, start, end, rule in found]
 
-    def _matches(self, text: bytes) -> Iterator[tuple[int, int, int, str]]:
+    def _once(self, text: bytes) -> list[_Ranked]:
+        found = _merged(self._matches(text))
+        if b"\\u00" in text or b"\\/" in text:
+            found = _merged([*found, *_back(self._matches, *_flattened(text))])
+        return found
+
+    def _matches(self, text: bytes) -> Iterator[_Ranked]:
         done: dict[str, int] = {}
         for hit in self._literals.finditer(text):
             for rank, rule in self._by_anchor[hit.group()]:
@@ -73,17 +85,22 @@ def scanner() -> Scanner:
     return Scanner()
 
 
-def _merged(found: list[tuple[int, int, int, str]]) -> list[Match]:
-    """Where matches overlap, all that they cover, by the rule that comes first."""
-    merged: list[tuple[int, int, int, str]] = []
-    for match in found:
+def _merged(found: Iterable[_Ranked]) -> list[_Ranked]:
+    """In order; where matches overlap, all that they cover, by the rule that comes first."""
+    merged: list[_Ranked] = []
+    for match in sorted(found, key=lambda match: (match[1], match[0])):
         if merged and match[1] < merged[-1][2]:
             rank, start, end, rule = merged[-1]
             rank, rule = min((rank, rule), (match[0], match[3]))
             merged[-1] = (rank, start, max(end, match[2]), rule)
         else:
             merged.append(match)
-    return [Match(start, end, rule) for _, start, end, rule in merged]
+    return merged
+
+
+def _back(matches: Callable[[bytes], Iterable[_Ranked]], other: bytes, places: _Places) -> Iterator[_Ranked]:
+    """What is found in another form of a text, at its places in the text."""
+    return ((rank, places(start), places(end), rule) for rank, start, end, rule in matches(other))
 
 
 def flattened(text: bytes) -> bytes:
@@ -96,23 +113,32 @@ def _character(escape: re.Match[bytes]) -> bytes:
 
 
 class _Places:
-    """From a place in a flattened text to the same place in the text."""
+    """From a place in a text that was edited to the same place in the text as it was."""
 
-    def __init__(self, flat: list[int], text: list[int]) -> None:
-        self._flat, self._text = flat, text
+    def __init__(self, edited: list[int], text: list[int]) -> None:
+        self._edited, self._text = edited, text
 
     def __call__(self, place: int) -> int:
-        nearest = bisect_right(self._flat, place) - 1
-        return self._text[nearest] + place - self._flat[nearest]
+        nearest = bisect_right(self._edited, place) - 1
+        return min([self._text[nearest] + place - self._edited[nearest], *self._text[nearest + 1 : nearest + 2]])
 
 
 def _flattened(text: bytes) -> tuple[bytes, _Places]:
-    pieces, flat, place, places = [], 0, 0, ([0], [0])
-    for escape in _ESCAPED.finditer(text):
-        pieces += [text[place : escape.start()], _character(escape)]
-        flat += escape.start() - place
-        places[0].extend((flat, flat + 1))
-        places[1].extend((escape.start(), escape.end()))
-        flat, place = flat + 1, escape.end()
+    return _edited(text, ((escape.start(), escape.end(), _character(escape)) for escape in _ESCAPED.finditer(text)))
+
+
+def _replaced(text: bytes, found: Iterable[_Ranked]) -> tuple[bytes, _Places]:
+    return _edited(text, ((start, end, b"[REDACTED:%b:00000000]" % rule.encode()) for _, start, end, rule in found))
+
+
+def _edited(text: bytes, edits: Iterable[tuple[int, int, bytes]]) -> tuple[bytes, _Places]:
+    """The text with other bytes in these places."""
+    pieces, length, place, places = [], 0, 0, ([0], [0])
+    for start, end, instead in edits:
+        pieces += [text[place:start], instead]
+        length += start - place
+        places[0].extend((length, length + len(instead)))
+        places[1].extend((start, end))
+        length, place = length + len(instead), end
     pieces.append(text[place:])
     return b"".join(pieces), _Places(*places)

@@ -19,6 +19,7 @@ from codex.logging.config import refuse_test_mode
 from codex_ingestd import audit, log
 from codex_ingestd.doctor.command import doctor
 from codex_ingestd.finalize_command import finalize
+from codex_ingestd.forward.command import forward
 from codex_ingestd.health.judge import Facts
 from codex_ingestd.health.status import SHOWN_FINDINGS, Status, read_status
 from codex_ingestd.hooks.hook import chosen
@@ -170,7 +171,7 @@ def _show(answer: Status, everything: bool) -> None:
         click.echo(f"… and {len(answer.streams) - len(shown)} more: --all shows them")
 
 
-for other_command in (*audit.commands, finalize, config, validate, doctor, install, uninstall):
+for other_command in (*audit.commands, finalize, forward, config, validate, doctor, install, uninstall):
     command.add_command(other_command)
 
 

@@ -18,7 +18,7 @@ from tests.commands import shell, succeed
 # These go on until they are ended.
 ENDLESS = re.compile(r"codex-ingestd run\b|codex-logs tail -f|codex-logs web\b")
 # These change the machine, or need another one.
-ELSEWHERE = re.compile(r"\bsudo\b|\bssh\b|codex-ingestd (un)?install\b")
+ELSEWHERE = re.compile(r"\bsudo\b|\bssh\b|codex-ingestd ((un)?install|forward)\b")
 # These say by exit code 1 that no daemon runs, or that nobody said that.
 FINDINGS = re.compile(r"codex-ingestd (status|doctor)\b|codex-logs search\b")
 ENDED = 124

@@ -86,6 +86,10 @@ def test_every_key_can_be_set_in_each_place(folder: Path, monkeypatch: pytest.Mo
         "verify-rate": (0, "2", 3.0),
         "log-level": ("debug", "error", "warning"),
         "metrics": (":9464", "[::1]:9464", "off"),
+        "forward-to": (["postgresql://a/b"], "postgresql://u:p@c/d", ("postgresql:///e",)),
+        "forward-rate": (0.5, "2", 3.0),
+        "forward-host-id": ("a", "b", "c"),
+        "forward-timeout": (5, "2.5", 3.0),
     }
     assert values.keys() == KEYS.keys()
     for name, (written, text, flag) in values.items():

@@ -84,6 +84,8 @@ def _rows(loaded: Loaded) -> list[tuple[str, Any, str]]:
             value = [f"{root.format}={root.folder}" if root.format else root.folder for root in settings.watch]
         if name == "metrics":
             value = OFF if settings.metrics is None else str(settings.metrics)
+        if name == "forward-to":
+            value = [str(address) for address in settings.forward_to]
         rows.append((name, value, origin))
     return rows
 

@@ -97,5 +97,41 @@ KEYS = {
             "Answer /metrics, /healthz and /readyz there over HTTP, for this host alone unless another HOST is named.",
             "[HOST:]PORT|off",
         ),
+        Key(
+            "forward-to",
+            click.STRING,
+            (),
+            ("CODEX_FORWARD_TO",),
+            True,
+            "Ship what is committed to this PostgreSQL; may be given again. A password comes from a file or the"
+            " environment, never from here.",
+            "URL",
+            several=True,
+        ),
+        Key(
+            "forward-rate",
+            click.FloatRange(min=0),
+            0.0,
+            ("CODEX_FORWARD_MIB_PER_SECOND",),
+            True,
+            "MiB a second to ship at most; 0 for no limit.",
+        ),
+        Key(
+            "forward-host-id",
+            click.STRING,
+            "",
+            ("CODEX_FORWARD_HOST_ID",),
+            True,
+            "What this database is known by at a sink, in the place of a hash of machine and database.",
+            "NAME",
+        ),
+        Key(
+            "forward-timeout",
+            click.FloatRange(min=0, min_open=True),
+            60.0,
+            ("CODEX_FORWARD_TIMEOUT",),
+            True,
+            "Seconds to wait for a sink's answer.",
+        ),
     )
 }

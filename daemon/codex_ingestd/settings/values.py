@@ -18,6 +18,8 @@ from codex.logging import config, config_file
 from codex.logging.config_file import Entry
 from codex.logging.errors import ConfigError
 from codex.logging.ingest.formats import named
+from codex_ingestd.forward.address import Address as SinkAddress
+from codex_ingestd.forward.address import parse, refuse_secrets
 from codex_ingestd.hooks.hook import BUILT_IN, chosen
 from codex_ingestd.settings.keys import KEYS, OFF, Key
 
@@ -51,7 +53,8 @@ class Address(NamedTuple):
 
 
 class Settings(NamedTuple):
-    """What a daemon goes by. `hook_seconds` are seconds, `verify_rate` MiB a minute; `metrics` is None for none."""
+    """What a daemon goes by. `hook_seconds` and `forward_timeout` are seconds, `verify_rate` MiB a minute,
+    `forward_rate` MiB a second, 0 for no limit; `metrics` is None for none."""
 
     watch: tuple[Root, ...]
     db: str
@@ -61,6 +64,10 @@ class Settings(NamedTuple):
     verify_rate: float
     log_level: str
     metrics: Address | None
+    forward_to: tuple[SinkAddress, ...]
+    forward_rate: float
+    forward_host_id: str
+    forward_timeout: float
 
     @property
     def folders(self) -> list[str]:
@@ -156,13 +163,21 @@ def _nearest(name: str) -> str:
 def _value(key: Key, flag: Any, entry: Entry | None) -> tuple[str, Callable[[], Any]]:
     """What says the most of a key: its place, and the way to the value, which raises ConfigError without the place."""
     if flag is not None and flag != ():
-        return f"--{key.name}", lambda: _from_text(key, flag)
+        return f"--{key.name}", lambda: _from_flag(key, flag)
     variable = config.database_variable() if key.name == "db" else next(filter(os.environ.get, key.variables), None)
     if variable is not None:
         return variable, lambda: _from_variable(key, os.environ[variable])
     if entry is not None:
         return entry.place, lambda: _from_entry(key, entry)
     return DEFAULT, lambda: _by_default(key)
+
+
+def _from_flag(key: Key, given: Any) -> Any:
+    value = _from_text(key, given)
+    if key.name == "forward-to":
+        for address in value:
+            refuse_secrets(address)
+    return value
 
 
 def _from_text(key: Key, given: Any) -> Any:
@@ -175,6 +190,8 @@ def _from_text(key: Key, given: Any) -> Any:
         return tuple(given)
     if key.name == "metrics":
         return _address(given)
+    if key.name == "forward-to":
+        return tuple({address.name: address for address in map(parse, given)}.values())
     try:
         return key.kind.convert(given, None, None)
     except click.BadParameter as error:
@@ -200,7 +217,7 @@ def _from_entry(key: Key, entry: Entry) -> Any:
         if key.name == "watch":
             return _apart([_root(text, os.path.dirname(path)) for text in given])
         if not entry.source.own:
-            _refuse_commands(given)
+            _refuse_elsewhere(key, given)
     elif not _is_of(type(key.default), given):
         word = {bool: "true or false", float: "a number", str: "a text in quotes"}[type(key.default)]
         raise ConfigError(f"{given!r} is not {word}", hint=_default_of(key))
@@ -230,8 +247,15 @@ def _refuse_openness(address: Address | None) -> None:
         )
 
 
-def _refuse_commands(hooks: Sequence[str]) -> None:
-    for hook in hooks:
+def _refuse_elsewhere(key: Key, given: Sequence[str]) -> None:
+    """What somebody else's project may not have done: a command run, the record sent away. Raises ConfigError."""
+    if key.name == "forward-to":
+        raise ConfigError(
+            "the working folder's file can't have the record sent elsewhere: it may have come with somebody else's"
+            " project",
+            hint=_elsewhere(),
+        )
+    for hook in given:
         if hook not in BUILT_IN:
             raise ConfigError(
                 f"the working folder's file can't have {hook!r} run: it may have come with somebody else's project",

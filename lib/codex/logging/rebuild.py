@@ -49,7 +49,7 @@ _DERIVED = frozenset(
     }
 )
 _OURS = frozenset(
-    {"hook_runs", "hook_watermarks", "redactions", "redacted_spans"}
+    {"forward_sinks", "forward_watermarks", "hook_runs", "hook_watermarks", "redactions", "redacted_spans"}
 )  # made by the schema, and not to be had from the bytes
 _TABLES = """
 SELECT name, sql FROM sqlite_schema JOIN pragma_table_list AS list USING (name)

@@ -54,6 +54,8 @@ _LEDGER = {
     " skip_from, skip_reason, base_seq, chain, block, modified, began, committed_at, ended, how",
     "tombstones": "generation, session_id, length, lines, chain, purged_at",
 }
+_NAME = "SELECT key, value FROM meta WHERE key = 'database_id'"
+_KEEP_NAME = "INSERT INTO meta VALUES (?, ?)"
 _NOTHING_INGESTED = f"""
 UPDATE generations SET "offset" = 0, seq = base_seq, lines = 0, line_seq = 0, parts = 0, skip_from = -1,
                        skip_reason = '', chain = x'{segments.START.hex()}', block = x'{segments.START.hex()}'
@@ -279,6 +281,7 @@ class Store:
                 places = ", ".join("?" * (columns.count(",") + 1))
                 self.connection.executemany(f"INSERT INTO {table} ({columns}) VALUES ({places})", rows)  # noqa: S608
             self.connection.execute(_NOTHING_INGESTED)
+            self.connection.executemany(_KEEP_NAME, former.execute(_NAME).fetchall())
 
     def finish(self, generation: Generation, committed_at: float) -> None:
         """Give a generation whose bytes were all taken again the state that it had before."""

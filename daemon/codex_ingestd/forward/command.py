@@ -1,0 +1,147 @@
+"""`codex-ingestd forward`: ship what is committed to an engine that many hosts share."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
+from types import FrameType
+from typing import Any
+
+import click
+
+from codex.logging.errors import ConfigError
+from codex.logging.store.connection import open_writer
+from codex.logging.terminal import json_option
+from codex_ingestd import log
+from codex_ingestd.forward.address import Address
+from codex_ingestd.forward.forwarder import Forwarder, Progress
+from codex_ingestd.forward.identity import Host, host
+from codex_ingestd.forward.notes import Notes
+from codex_ingestd.forward.pace import Rate
+from codex_ingestd.forward.sink import Sink
+from codex_ingestd.forward.spool import Spool
+from codex_ingestd.settings.command import setting_options
+from codex_ingestd.settings.values import Settings, load
+
+_TELL_SECONDS = 1.0
+_KEYS = ("db", "forward-to", "forward-rate", "forward-host-id", "forward-timeout", "log-level")
+
+
+@click.command(
+    epilog="\b\nExamples:\n  codex-ingestd forward --to postgresql://db.example/team --check"
+    "\n  codex-ingestd forward --to postgresql://db.example/team --once\n  codex-ingestd forward"
+)
+@click.option("--to", metavar="URL", help="The sink, in the place of those that are set. No password here.")
+@setting_options(*_KEYS)
+@click.option("--once", is_flag=True, help="Send all that is there, and stop.")
+@click.option("--check", is_flag=True, help="Test connection, rights, schema and identity; send nothing.")
+@json_option
+def forward(to: str | None, file: str | None, once: bool, check: bool, as_json: bool, **flags: Any) -> int:
+    """Ship what is committed to PostgreSQL, once and exactly; through any outage, until SIGTERM or Ctrl-C.
+
+    It may run beside a daemon, which does the same by itself where forward-to is set. Each row goes in one transaction
+    with the sink's own watermark, so that nothing comes twice.
+
+    Exit codes: 0 as asked, 1 the sink can't be had or has another record under this host's id, 2 bad usage.
+    """
+    if to is not None:
+        flags["forward_to"] = (to,)
+    settings = load(flags, file, only=_KEYS).settings
+    log.set_up(settings.log_level)
+    if len(settings.forward_to) != 1:
+        raise ConfigError(
+            f"there are {len(settings.forward_to)} sinks set", hint="Name the one with --to postgresql://HOST/DATABASE."
+        )
+    address = settings.forward_to[0]
+    if check:
+        return _check(settings, address, as_json)
+    teller = _Teller(as_json)
+    while True:
+        with _forwarder(settings, address, teller.tell) as forwarder, _signals(forwarder):
+            if once:
+                forwarder.once()
+                click.echo(f"{forwarder.events} events sent to {address}", err=as_json)
+                return 0
+            forwarder.run()
+            if not forwarder.is_replaced:
+                return 0
+
+
+@contextmanager
+def _forwarder(settings: Settings, address: Address, tell: Callable[[Progress], None]) -> Iterator[Forwarder]:
+    """All that it takes to forward, within the block."""
+    with ExitStack() as stack:
+        writer = stack.enter_context(closing(open_writer(settings.db)))
+        spool = stack.enter_context(closing(Spool(settings.db, address.name)))
+        me = host(writer, settings.db, settings.forward_host_id)
+        sink = stack.enter_context(closing(made(address, me, settings.forward_timeout)))
+        notes = Notes(writer, settings.db, address.name)
+        rate = Rate(settings.forward_rate * (1 << 20) or None)
+        yield Forwarder(settings.db, spool, sink, notes, rate, tell)
+
+
+def made(address: Address, me: Host, seconds: float) -> Sink:
+    """The sink at an address. Raises ConfigError where what it takes isn't installed."""
+    try:
+        from codex_ingestd.forward.postgres.sink import PostgresSink
+    except ImportError as error:
+        raise ConfigError(
+            f"PostgreSQL takes the extra `postgres`: {error}",
+            hint="pip install 'codex-ingestd[postgres]'; where there is no libpq, also pip install 'psycopg[binary]'.",
+        ) from error
+    return PostgresSink(address, me, seconds)
+
+
+class _Teller:
+    """With --json a line on standard output at each change, once a second at most; else nothing."""
+
+    def __init__(self, as_json: bool) -> None:
+        self._as_json = as_json
+        self._last: Progress | None = None
+        self._at = 0.0
+
+    def tell(self, progress: Progress) -> None:
+        """Hear how it goes."""
+        now = time.monotonic()
+        last = self._last
+        is_other = last is None or (last.state, last.error) != (progress.state, progress.error)
+        if self._as_json and progress != last and (is_other or now >= self._at + _TELL_SECONDS):
+            self._last, self._at = progress, now
+            click.echo(json.dumps(progress._asdict(), ensure_ascii=False))
+            sys.stdout.flush()
+
+
+@contextmanager
+def _signals(forwarder: Forwarder) -> Iterator[None]:
+    """SIGTERM and SIGINT end it after the batch that is under way; former handlers come back."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        forwarder.stop()
+
+    former = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in former.items():
+            signal.signal(number, handler)
+
+
+def _check(settings: Settings, address: Address, as_json: bool) -> int:
+    """Look at all that forwarding takes; nothing is sent."""
+    with closing(open_writer(settings.db)) as writer, closing(Spool(settings.db, address.name)) as spool:
+        me = host(writer, settings.db, settings.forward_host_id)
+        with closing(made(address, me, settings.forward_timeout)) as sink:
+            sink.open()
+            spool.begin(sink.watermarks())
+            lag = spool.look()
+    facts = {"sink": address.name, "host_id": str(me.id), "host": me.name, "lag": lag._asdict()}
+    if as_json:
+        click.echo(json.dumps(facts))
+    else:
+        click.echo(f"{address} can be written, as host {me.id}")
+        click.echo(f"lacking: {lag.bytes} bytes in {lag.generations} logs")
+    return 0

@@ -1,0 +1,174 @@
+"""The loop of one sink: look, read a batch, send it, move on; and try again for as long as an outage lasts."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from threading import Event
+from typing import Literal, NamedTuple
+
+from codex.logging.errors import CodexLoggingError, DatabaseError
+from codex.logging.store.checkpoint import identity
+from codex.logging.store.disk import sync_data
+from codex_ingestd.forward.errors import SinkError
+from codex_ingestd.forward.notes import Notes
+from codex_ingestd.forward.pace import BackOff, BatchSize, Rate
+from codex_ingestd.forward.sink import Batch, Sink
+from codex_ingestd.forward.spool import Lag, Spool
+
+_LOOK_SECONDS = 0.2
+_LOOK_REST = 10.0  # it rests for so many times what a look took
+_TEND_SECONDS = 5.0
+_TRIES = 5  # of `once`, without a batch that went well
+
+log = logging.getLogger(__name__)
+
+
+class Progress(NamedTuple):
+    """How it goes. `events` were sent by this process; `lag` was seen at the last look; seconds since that is so."""
+
+    sink: str
+    state: Literal["connecting", "catching up", "live", "waiting"]
+    events: int
+    generations: int
+    bytes: int
+    seconds: float
+    error: str
+
+
+class Forwarder:
+    """Forwards one database to one sink. `tell` hears of each change, within the loop."""
+
+    def __init__(
+        self,
+        database: str,
+        spool: Spool,
+        sink: Sink,
+        notes: Notes,
+        rate: Rate,
+        tell: Callable[[Progress], None] = lambda progress: None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._database = database
+        self._file = identity(database)
+        self._spool = spool
+        self._sink = sink
+        self._notes = notes
+        self._rate = rate
+        self._tell = tell
+        self._clock = clock
+        self._back_off = BackOff()
+        self._size = BatchSize()
+        self._stop = Event()
+        self._lag = Lag()
+        self._seen = -1
+        self._look_at = 0.0
+        self._tend_at = 0.0
+        self._current_at = clock()  # when nothing was lacking
+        self.events = 0
+
+    @property
+    def is_replaced(self) -> bool:
+        """Whether the path names another file by now, or none."""
+        return identity(self._database) != self._file
+
+    def stop(self) -> None:
+        """End after the batch that is under way; from a signal's handler, or another thread."""
+        self._stop.set()
+
+    def run(self) -> None:
+        """Forward until it is stopped, or until the database's file is another one. Raises DivergedError."""
+        while not (self._stop.is_set() or self.is_replaced):
+            try:
+                self._begin()
+                while not (self._stop.is_set() or self.is_replaced):
+                    if not self._step():
+                        self._rest()
+            except (SinkError, DatabaseError) as error:
+                self._failed(error)
+                self._stop.wait(self._back_off.next())
+        self._end()
+
+    def once(self) -> None:
+        """Send all that is there. Raises SinkError, DatabaseError and DivergedError."""
+        tries, sent = 0, 0
+        while not self._stop.is_set():
+            try:
+                self._begin()
+                while self._step() and not self._stop.is_set():
+                    pass
+            except SinkError as error:
+                tries = 1 if self.events > sent else tries + 1
+                sent = self.events
+                self._failed(error)
+                if tries >= _TRIES or not error.passes:
+                    raise
+                self._stop.wait(self._back_off.next())
+            else:
+                break
+        self._end()
+
+    def _begin(self) -> None:
+        self._say("connecting")
+        self._sink.open()
+        self._spool.begin(self._sink.watermarks())
+        self._seen = -1
+
+    def _step(self) -> bool:
+        """Look where somebody has committed, and send one batch; False where there is nothing to send."""
+        now = self._clock()
+        changed = self._spool.changed()
+        if changed != self._seen and now >= self._look_at:
+            self._seen = changed
+            self._lag = self._spool.look()
+            took = self._clock() - now
+            self._look_at = now + took + max(_LOOK_SECONDS, took * _LOOK_REST)
+            if not self._lag.generations:
+                self._current_at = now
+        batch = self._spool.next(self._size.events)
+        if batch is None:
+            if self._lag.generations and changed == self._seen:
+                self._lag, self._current_at = Lag(), self._clock()
+            return False
+        self._stop.wait(self._rate.wait(self._clock()))
+        self._send(batch)
+        return True
+
+    def _send(self, batch: Batch) -> None:
+        with suppress(OSError):  # what a power failure takes back must not be elsewhere already
+            sync_data(f"{self._database}-wal")
+        began = self._clock()
+        self._sink.send(batch)
+        ended = self._clock()
+        self._spool.sent(batch)
+        self.events += batch.events
+        self._size.took(batch.events, ended - began)
+        self._rate.sent(batch.size, ended)
+        self._back_off.reset()
+        self._notes.sent(batch, ended)
+        self._say("catching up")
+
+    def _rest(self) -> None:
+        """Nothing is to be sent: do what can wait."""
+        now = self._clock()
+        self._say("live")
+        self._notes.write(now)
+        if now >= self._tend_at and not self._sink.tend():
+            self._tend_at = self._clock() + _TEND_SECONDS
+        self._stop.wait(_LOOK_SECONDS)
+
+    def _failed(self, error: CodexLoggingError) -> None:
+        log.warning("not forwarded: %s", error, extra={"hint": error.hint})
+        self._say("waiting", str(error))
+        with suppress(DatabaseError):
+            self._notes.failed(str(error))
+
+    def _end(self) -> None:
+        with suppress(DatabaseError):
+            self._notes.write(self._clock())
+
+    def _say(self, state: Literal["connecting", "catching up", "live", "waiting"], error: str = "") -> None:
+        seconds = 0.0 if state == "live" else self._clock() - self._current_at
+        self._tell(Progress(self._sink.name, state, self.events, *self._lag, seconds, error))

@@ -1,0 +1,61 @@
+"""How fast to go: when to try again, how much at once, how much a second. Pure: time and chance are handed in."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+
+_RETRY = (0.2, 30.0)  # seconds
+_LEAST, _MOST = 500, 20_000  # events in a transaction
+_QUICK, _SLOW = 0.25, 1.0  # seconds that one may take
+_BURST_SECONDS = 1.0
+
+
+class BackOff:
+    """Seconds to wait before the next try: ever longer, and never the same for many hosts that lost the same server."""
+
+    def __init__(self, chance: Callable[[], float] = random.random) -> None:
+        self._chance = chance
+        self._tries = 0
+
+    def next(self) -> float:
+        """After one more try that failed: from 0.1 to 30 s."""
+        first, longest = _RETRY
+        delay = min(longest, first * 2.0 ** min(self._tries, 30))
+        self._tries += 1
+        return delay * (0.5 + self._chance() / 2)
+
+    def reset(self) -> None:
+        """It went well."""
+        self._tries = 0
+
+
+class BatchSize:
+    """Events in a transaction: as many as it takes in a quarter of a second to a second."""
+
+    def __init__(self) -> None:
+        self.events = 2000
+
+    def took(self, events: int, seconds: float) -> None:
+        """A batch of so many events took so long."""
+        if seconds > _SLOW:
+            self.events = max(_LEAST, self.events // 2)
+        elif seconds < _QUICK and events >= self.events:
+            self.events = min(_MOST, self.events * 2)
+
+
+class Rate:
+    """At most so many bytes a second, with a burst of one second's; None for no limit."""
+
+    def __init__(self, bytes_per_second: float | None) -> None:
+        self._rate = bytes_per_second
+        self._free_at = 0.0
+
+    def wait(self, now: float) -> float:
+        """Seconds until the next batch may go."""
+        return max(0.0, self._free_at - now)
+
+    def sent(self, count: int, now: float) -> None:
+        """So many bytes went."""
+        if self._rate is not None:
+            self._free_at = max(self._free_at, now - _BURST_SECONDS) + count / self._rate

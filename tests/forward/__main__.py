@@ -1,0 +1,48 @@
+"""`python -m tests.forward`: many hosts, one server, and everything that can fail between them."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import click
+
+from codex.logging import terminal
+from tests.forward.trouble import Work, play
+from tests.postgres import running
+
+
+@click.command(
+    context_settings={"help_option_names": ["-h", "--help"], "show_default": True},
+    epilog="\b\nExamples:\n  python -m tests.forward\n  python -m tests.forward --hosts 5 --events 50000 --seed 7",
+)
+@click.option("--hosts", type=click.IntRange(min=1), default=20, help="Local databases, each with a forwarder.")
+@click.option("--events", type=click.IntRange(min=1), default=1_000_000, help="How many there are in all.")
+@click.option("--server-kills", type=click.IntRange(min=0), default=20, help="SIGKILLs of the server.")
+@click.option("--forwarder-kills", type=click.IntRange(min=0), default=50, help="SIGKILLs of forwarders.")
+@click.option("--cuts", type=click.IntRange(min=0), default=40, help="Faults of the network, of each of four kinds.")
+@click.option("--seed", type=int, default=1, help="Which faults come when.")
+def command(hosts: int, events: int, server_kills: int, forwarder_kills: int, cuts: int, seed: int) -> int:
+    """Forward while everything fails, and compare what is there with what was here.
+
+    Exit codes: 0 each event is there, once, as it was; 1 it isn't.
+    """
+    began = time.monotonic()
+    with running() as server, tempfile.TemporaryDirectory(prefix="codex-forward-") as folder:
+        work = Work(hosts, events, server_kills, forwarder_kills, cuts)
+        outcome = play(
+            Path(folder), server, work, seed, lambda text: click.echo(f"{time.monotonic() - began:6.1f} s  {text}")
+        )
+    sound = outcome.here == outcome.there and not outcome.doubled
+    click.echo(
+        f"{sum(count for count, _ in outcome.here)} events here, {sum(count for count, _ in outcome.there)} there"
+    )
+    click.echo(f"checksums of {hosts} hosts {'equal' if outcome.here == outcome.there else 'DIFFER'}")
+    click.echo(f"{outcome.doubled} doubled, in {outcome.seconds:.0f} s")
+    return 0 if sound else 1
+
+
+if __name__ == "__main__":
+    sys.exit(terminal.run(command))

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from codex.logging.ingest.engine import Engine, Progress
 from codex.logging.ingest.reader import Limits
+from codex.logging.ingest.redactor import Redactor
 from codex.logging.ingest.sources import Location, locate, scan, survey
 from codex.logging.store.connection import open_reader
 from codex.logging.store.sqlite import Store
@@ -20,14 +21,28 @@ LIMITS = Limits(batch=1 << 20, line=64 << 20)
 class Importer:
     """An engine with its store over one folder; `now` is what its clock shows, epoch seconds.
 
-    The wall's is so many seconds `ahead`.
+    The wall's is so many seconds `ahead`. `redact` is whether secrets are taken out, None for as before.
     """
 
-    def __init__(self, root: Path, database: Path, *, limits: Limits = LIMITS, store: Store | None = None) -> None:
+    def __init__(
+        self,
+        root: Path,
+        database: Path,
+        *,
+        limits: Limits = LIMITS,
+        store: Store | None = None,
+        redact: bool | None = None,
+    ) -> None:
         self.root = str(root)
         self.now, self.ahead = 1.0, 0.0
         self.store = store or Store(str(database))
-        self.engine = Engine(self.store, limits=limits, monotonic=lambda: self.now, wall=lambda: self.now + self.ahead)
+        self.engine = Engine(
+            self.store,
+            limits=limits,
+            redactor=Redactor.of(self.store, wanted=redact),
+            monotonic=lambda: self.now,
+            wall=lambda: self.now + self.ahead,
+        )
         self.engine.resume(self.root)
 
     def close(self) -> None:

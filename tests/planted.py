@@ -6,10 +6,15 @@ import base64
 import hashlib
 import json
 import random
+import sqlite3
 import string
 import uuid
 from collections.abc import Callable
-from typing import NamedTuple
+from contextlib import closing
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import zstandard
 
 _ALNUM = string.ascii_letters + string.digits
 _URL = _ALNUM + "_-"
@@ -142,3 +147,31 @@ def look_alikes(seed: int = 8) -> list[str]:
         "access_key_path=/home/user/.config/keys/primary.json",
     ]
     return [*fixed, *(makers[place % len(makers)]() for place in range(200 - len(fixed)))]
+
+
+def write_log(log_dir: Path, texts: list[str], name: str = "a") -> Path:
+    """A session that says these texts, now in a message, now in meta, in JSON within JSON, in no JSON at all."""
+    log = log_dir / f"{name}.ndjson"
+    with log.open("a", encoding="utf-8") as file:
+        for place, text in enumerate(texts):
+            nested = json.dumps({"output": text})
+            record: dict[str, Any] = (
+                {"message": text},
+                {"type": "tool", "result": {"out": text}},
+                {"message": nested},
+            )[place % 3]
+            file.write(json.dumps(record) + "\n" if place % 10 else f"no JSON: {text!r}\n")
+    return log
+
+
+def unpacked(database: Path) -> bytes:
+    """The bytes of a database's file, and of each of its segments."""
+    with closing(sqlite3.connect(database)) as connection:
+        frames = [row[0] for row in connection.execute("SELECT bytes FROM segments")]
+    return b"\n".join([database.read_bytes(), *map(zstandard.ZstdDecompressor().decompress, frames)])
+
+
+def leaks(planted: list[Planted], data: bytes) -> list[str]:
+    """The kinds of the secrets of which a line stands in the data, plain or as JSON has it."""
+    lines = [(one.kind, line) for one in planted for line in one.secret.split("\n")]
+    return [kind for kind, line in lines if line.encode() in data or json.dumps(line)[1:-1].encode() in data]

@@ -65,17 +65,17 @@ def run(file: str | None, **flags: Any) -> int:
 
 
 @command.command(epilog="\b\nExamples:\n  codex-ingestd once\n  codex-ingestd once --watch logs --db logs.db")
-@setting_options("watch", "db", "log-level")
+@setting_options("watch", "db", "redact", "log-level")
 def once(file: str | None, **flags: Any) -> int:
     """Ingest all that is there, and stop: one full pass. It may run beside a daemon.
 
     Exit codes: 0 all is well, 1 some file could not be read, 2 bad usage.
     """
     refuse_test_mode()
-    settings = load(flags, file, only=("watch", "db", "log-level")).settings
+    settings = load(flags, file, only=("watch", "db", "redact", "log-level")).settings
     log.set_up(settings.log_level)
     began = time.perf_counter()
-    service = Service(settings.db, Plan(settings.folders, settings.formats))
+    service = Service(settings.db, Plan(settings.folders, settings.formats, redact=settings.redacts))
     events, rejects = service.once()
     seconds = time.perf_counter() - began
     click.echo(f"{events} new rows, {rejects} rejects in {seconds:.2f} s into {settings.db}")
@@ -103,8 +103,9 @@ def status(file: str | None, as_json: bool, everything: bool, **flags: Any) -> i
 def _plan(settings: Settings) -> Plan:
     """What a daemon goes by from now on; its log level is set at once."""
     log.set_up(settings.log_level)
-    hooks = chosen(settings.hooks, settings.hook_seconds)
-    return Plan(settings.folders, settings.formats, hooks, round(settings.verify_rate * (1 << 20)))
+    hooks = chosen(settings.hooks, settings.hook_seconds, allow_secrets=settings.allow_secrets)
+    rate = round(settings.verify_rate * (1 << 20))
+    return Plan(settings.folders, settings.formats, hooks, rate, settings.redacts)
 
 
 def _exposed(service: Service, settings: Settings) -> AbstractContextManager[object]:

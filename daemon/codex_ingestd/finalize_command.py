@@ -37,7 +37,7 @@ def finalize(db: str | None, log_dir: str | None, allow_secrets: bool, as_json: 
     """
     settings = config.load(log_dir, db)
     began = time.perf_counter()
-    done = library.finalize(settings.database, settings.log_dir, allow_secrets=allow_secrets)
+    done = library.finalize(settings.database, settings.log_dir, allow_secrets=allow_secrets or None)
     seconds = time.perf_counter() - began
     if as_json:
         more = {"secrets": [one._asdict() for one in done.secrets], "seconds": round(seconds, 3)}

@@ -10,6 +10,7 @@ from codex.logging.config import BATCH_BYTES, LINE_LIMIT
 from codex.logging.errors import DatabaseError, SourceBusyError, SourceError
 from codex.logging.ingest.engine import Engine, Progress
 from codex.logging.ingest.reader import Limits
+from codex.logging.ingest.redactor import Redactor
 from codex.logging.ingest.sources import Location
 from codex.logging.store.sqlite import Store
 from codex_ingestd.health.judge import Stall
@@ -45,8 +46,14 @@ class Failure(NamedTuple):
 class Intake:
     """One store, and the files that wait for it. Times are seconds of the clock that is handed in."""
 
-    def __init__(self, store: Store, clock: Callable[[], float], formats: Mapping[str, str] | None = None) -> None:
-        self.engine = Engine(store, formats=formats)
+    def __init__(
+        self,
+        store: Store,
+        clock: Callable[[], float],
+        formats: Mapping[str, str] | None = None,
+        redactor: Redactor | None = None,
+    ) -> None:
+        self.engine = Engine(store, formats=formats, redactor=redactor)
         self.failures: dict[Location, Failure] = {}
         self._store = store
         self._clock = clock

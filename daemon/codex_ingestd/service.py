@@ -13,6 +13,7 @@ from types import FrameType
 from typing import Literal, NamedTuple
 
 from codex.logging.errors import CodexLoggingError
+from codex.logging.ingest.redactor import Redactor
 from codex.logging.ingest.sources import Location, locate
 from codex.logging.store.sqlite import Store
 from codex_ingestd.database import Database
@@ -35,13 +36,15 @@ log = logging.getLogger(__name__)
 class Plan(NamedTuple):
     """What a daemon goes by, and can take up anew while it runs: see Service.reload.
 
-    `formats` names the format of all logs of a root, `verify_rate` is bytes a minute.
+    `formats` names the format of all logs of a root, `verify_rate` is bytes a minute. `redact` is whether secrets are
+    taken out, None for as before.
     """
 
     roots: Sequence[str]
     formats: Mapping[str, str] = {}
     hooks: Sequence[Hook] = ()
     verify_rate: int = VERIFY_BYTES_PER_MINUTE
+    redact: bool | None = None
 
 
 class Service:
@@ -87,7 +90,7 @@ class Service:
     def _attend(self, database: Database) -> None:
         """One database, until it is to stop, or until its file is another one."""
         while not self._stopping:
-            roots, _, hooks, _ = self._plan
+            roots, _, hooks, *_ = self._plan
             with closing(Watcher(roots, self._marks)) as self._watcher, HookRunners(database.path, hooks) as runners:
                 self._hook_runners = runners
                 self._watcher.start(self._clock())
@@ -135,7 +138,7 @@ class Service:
 
     def _begin(self, store: Store) -> None:
         """Take up what the store already has."""
-        self._intake = Intake(store, self._clock, self._plan.formats)
+        self._intake = Intake(store, self._clock, self._plan.formats, Redactor.of(store, wanted=self._plan.redact))
         known: set[tuple[str, str]] = set()
         for root in self._plan.roots:
             self._intake.engine.resume(root)

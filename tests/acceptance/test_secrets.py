@@ -10,12 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import zstandard
 
 from codex.logging.staging import stage
 from tests.commands import shell, succeed
 from tests.daemon import Daemon, wait_for
-from tests.planted import Planted, look_alikes, secrets
+from tests.planted import leaks, look_alikes, secrets, unpacked, write_log
 
 COPY = "codex_session_logs.db"
 
@@ -28,21 +27,6 @@ def repository(tmp_path: Path, log_dir: Path, environment: pytest.MonkeyPatch) -
     environment.setenv("CODEX_LOG_DB_PATH", "session_logs.db")
     succeed("git init -q", tmp_path)
     return tmp_path
-
-
-def write_log(log_dir: Path, texts: list[str], name: str = "a") -> Path:
-    """A session that says these texts, now in a message, now in meta, in JSON within JSON, in no JSON at all."""
-    log = log_dir / f"{name}.ndjson"
-    with log.open("a", encoding="utf-8") as file:
-        for place, text in enumerate(texts):
-            nested = json.dumps({"output": text})
-            record: dict[str, Any] = (
-                {"message": text},
-                {"type": "tool", "result": {"out": text}},
-                {"message": nested},
-            )[place % 3]
-            file.write(json.dumps(record) + "\n" if place % 10 else f"no JSON: {text!r}\n")
-    return log
 
 
 def finalize(folder: Path, code: int, flags: str = "") -> dict[str, Any]:
@@ -60,19 +44,6 @@ def staged(repository: Path) -> dict[str, bytes]:
         name: subprocess.run(["git", "cat-file", "blob", name], cwd=repository, capture_output=True, check=True).stdout
         for name in names
     }
-
-
-def unpacked(database: Path) -> bytes:
-    """The bytes of a database's file, and of each of its segments."""
-    with closing(sqlite3.connect(database)) as connection:
-        frames = [row[0] for row in connection.execute("SELECT bytes FROM segments")]
-    return b"\n".join([database.read_bytes(), *map(zstandard.ZstdDecompressor().decompress, frames)])
-
-
-def leaks(planted: list[Planted], data: bytes) -> list[str]:
-    """The kinds of the secrets of which a line stands in the data, plain or as JSON has it."""
-    lines = [(one.kind, line) for one in planted for line in one.secret.split("\n")]
-    return [kind for kind, line in lines if line.encode() in data or json.dumps(line)[1:-1].encode() in data]
 
 
 def test_nothing_of_a_secret_is_staged(repository: Path, log_dir: Path, database: Path, tmp_path: Path) -> None:

@@ -84,6 +84,8 @@ def test_every_key_can_be_set_in_each_place(folder: Path, monkeypatch: pytest.Mo
         "hook": (["finalize"], "archive --now", ("finalize",)),
         "hook-seconds": (1, "2.5", 3.0),
         "verify-rate": (0, "2", 3.0),
+        "redact": ("ingest", "off", "ingest"),
+        "allow-secrets": (True, "no", True),
         "log-level": ("debug", "error", "warning"),
         "metrics": (":9464", "[::1]:9464", "off"),
         "forward-to": (["postgresql://a/b"], "postgresql://u:p@c/d", ("postgresql:///e",)),

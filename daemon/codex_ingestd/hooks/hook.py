@@ -74,12 +74,13 @@ class CopyAndStage:
 
     name, when, covers = "finalize", "session_end", True
 
-    def __init__(self) -> None:
+    def __init__(self, *, allow_secrets: bool | None = None) -> None:
+        self._allow_secrets = allow_secrets
         self._told: tuple[str, ...] = ()
 
     def run(self, details: Details) -> None:
         """Raises HookError for what may succeed later, DatabaseError when there is no copy."""
-        done = finalize(details.database, log_dir=None)
+        done = finalize(details.database, log_dir=None, allow_secrets=self._allow_secrets)
         if done.notes != self._told:  # the same news is none
             for note in done.notes:
                 log.warning(note)
@@ -163,14 +164,14 @@ class _Output:
 BUILT_IN = (CopyAndStage.name, Archive.name)
 
 
-def chosen(names: Sequence[str], seconds: float = COMMAND_SECONDS) -> list[Hook]:
+def chosen(names: Sequence[str], seconds: float = COMMAND_SECONDS, *, allow_secrets: bool | None = None) -> list[Hook]:
     """The hooks of these names: `finalize`, `archive`, or a command line. Raises ConfigError."""
-    return [_hook(name, seconds) for name in dict.fromkeys(names)]
+    return [_hook(name, seconds, allow_secrets) for name in dict.fromkeys(names)]
 
 
-def _hook(name: str, seconds: float) -> Hook:
+def _hook(name: str, seconds: float, allow_secrets: bool | None) -> Hook:
     if name == CopyAndStage.name:
-        return CopyAndStage()
+        return CopyAndStage(allow_secrets=allow_secrets)
     if name == Archive.name:
         if not os.environ.get("GH_COPILOT_BACKUP_ROOT"):
             raise ConfigError("the hook `archive` has no place to go", hint="Set GH_COPILOT_BACKUP_ROOT to a folder.")

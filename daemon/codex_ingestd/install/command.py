@@ -31,7 +31,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 NAME = "codex-ingestd"
 # What a service needs of the installing shell's environment, besides the settings: see finalize.
-_CARRIED = ("GH_COPILOT_BACKUP_ROOT", "ALLOW_AUTOLFS", "CODEX_ALLOW_SECRETS")
+_CARRIED = ("GH_COPILOT_BACKUP_ROOT", "ALLOW_AUTOLFS")
 _NO_NAME = "another name: letters, digits, and . _ - within it"
 
 

@@ -82,6 +82,8 @@ def _rows(loaded: Loaded) -> list[tuple[str, Any, str]]:
         value: Any = getattr(settings, name.replace("-", "_"))
         if name == "watch":
             value = [f"{root.format}={root.folder}" if root.format else root.folder for root in settings.watch]
+        if name == "redact":
+            value = settings.redact or OFF
         if name == "metrics":
             value = OFF if settings.metrics is None else str(settings.metrics)
         if name == "forward-to":

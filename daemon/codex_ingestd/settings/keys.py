@@ -81,6 +81,23 @@ KEYS = {
             "MiB a minute to verify when there is nothing else to do; 0 for none.",
         ),
         Key(
+            "redact",
+            click.Choice(config.REDACT),
+            OFF,
+            ("CODEX_REDACT",),
+            True,
+            "With ingest, take secrets out of what is read before any of it is written. Where nobody says it: as the"
+            " database was filled before.",
+        ),
+        Key(
+            "allow-secrets",
+            click.BOOL,
+            False,
+            ("CODEX_ALLOW_SECRETS",),
+            True,
+            "Let finalize look for no secrets, and stage them.",
+        ),
+        Key(
             "log-level",
             click.Choice(log.LEVELS),
             "info",

@@ -54,7 +54,8 @@ class Address(NamedTuple):
 
 class Settings(NamedTuple):
     """What a daemon goes by. `hook_seconds` and `forward_timeout` are seconds, `verify_rate` MiB a minute,
-    `forward_rate` MiB a second, 0 for no limit; `metrics` is None for none."""
+    `forward_rate` MiB a second, 0 for no limit; `metrics` is None for none, `redact` where nobody says it.
+    """
 
     watch: tuple[Root, ...]
     db: str
@@ -62,6 +63,8 @@ class Settings(NamedTuple):
     hook: tuple[str, ...]
     hook_seconds: float
     verify_rate: float
+    redact: str | None
+    allow_secrets: bool
     log_level: str
     metrics: Address | None
     forward_to: tuple[SinkAddress, ...]
@@ -78,6 +81,11 @@ class Settings(NamedTuple):
     def formats(self) -> dict[str, str]:
         """The format of those folders whose logs are all of one."""
         return {root.folder: root.format for root in self.watch if root.format is not None}
+
+    @property
+    def redacts(self) -> bool | None:
+        """Whether secrets are taken out; None for as before."""
+        return None if self.redact is None else self.redact != OFF
 
     @property
     def hooks(self) -> list[str]:
@@ -221,6 +229,10 @@ def _from_entry(key: Key, entry: Entry) -> Any:
     elif not _is_of(type(key.default), given):
         word = {bool: "true or false", float: "a number", str: "a text in quotes"}[type(key.default)]
         raise ConfigError(f"{given!r} is not {word}", hint=_default_of(key))
+    if key.name == "redact":
+        config.file_redacts(entry)
+    if key.name == "allow-secrets":
+        config.file_allows_secrets(entry)
     value = _from_text(key, given)
     if key.name == "metrics" and not entry.source.own:
         _refuse_openness(value)
@@ -279,6 +291,8 @@ def _unset(key: Key) -> Any:
         return (Root(config.absolute(config.DEFAULT_LOG_DIR), None),)
     if key.name == "metrics":
         return _address(key.default)
+    if key.name == "redact":
+        return None
     return config.absolute(key.default) if key.name == "db" else key.default
 
 

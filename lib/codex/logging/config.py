@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import os
 import re
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from codex.logging.errors import ConfigError, SessionIdError
+
+if TYPE_CHECKING:
+    from codex.logging.config_file import Entry
+
+T = TypeVar("T")
 
 DEFAULT_LOG_DIR = ".codex/sessions"
 DEFAULT_DATABASE = ".codex/session_logs.db"
 _WORKSPACE = "GH_COPILOT_WORKSPACE"
 LINE_LIMIT = 64 << 20
 BATCH_BYTES = 1 << 20
+REDACT = ("off", "ingest")
 
 _SESSION_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._@+=,~ -]{0,199}")
 _WINDOWS_DEVICES = frozenset(
@@ -76,15 +83,20 @@ def database_variable() -> str | None:
 
 
 def _database_of_file() -> str | None:
-    from codex.logging import config_file  # no append asks for the database, and none is to wait for this
+    return _of_file("db", lambda entry: file_database(entry.value, entry.source.path))
+
+
+def _of_file(key: str, value: Callable[[Entry], T]) -> T | None:
+    """What the strongest file that has the key gives. Raises ConfigError with the place."""
+    from codex.logging import config_file  # no append asks for any of it, and none is to wait for this
 
     for source in reversed(config_file.sources(absolute(os.curdir))):
-        entry = config_file.read(source).get("db")
+        entry = config_file.read(source).get(key)
         if entry is not None:
             try:
-                return file_database(entry.value, entry.source.path)
+                return value(entry)
             except ConfigError as error:
-                raise ConfigError(f"{entry.place}: db: {error}", hint=error.hint) from error
+                raise ConfigError(f"{entry.place}: {key}: {error}", hint=error.hint) from error
     return None
 
 
@@ -175,8 +187,51 @@ def test_mode() -> bool:
 
 
 def allows_secrets() -> bool:
-    """CODEX_ALLOW_SECRETS=1: finalize looks for no secrets."""
-    return os.environ.get("CODEX_ALLOW_SECRETS", "").strip().lower() in {"1", "true", "yes", "on"}
+    """Whether finalize looks for no secrets: CODEX_ALLOW_SECRETS=1, `allow-secrets` of `codex-ingestd.toml`.
+
+    Raises ConfigError.
+    """
+    variable = os.environ.get("CODEX_ALLOW_SECRETS", "").strip().lower()
+    return variable in {"1", "true", "yes", "on"} if variable else bool(_of_file("allow-secrets", file_allows_secrets))
+
+
+def file_allows_secrets(entry: Entry) -> bool:
+    """What `allow-secrets` of a file says. Raises ConfigError."""
+    if not isinstance(entry.value, bool):
+        raise ConfigError(f"{entry.value!r} is not true or false", hint="Its default is false.")
+    if entry.value:
+        _refuse_weakness(entry, "let secrets be staged")
+    return entry.value
+
+
+def redacts() -> bool | None:
+    """Whether secrets are taken out before anything is written: CODEX_REDACT, `redact` of `codex-ingestd.toml`.
+
+    None where neither says it. Raises ConfigError.
+    """
+    variable = os.environ.get("CODEX_REDACT")
+    if not variable:
+        return _of_file("redact", file_redacts)
+    if variable not in REDACT:
+        raise ConfigError(f"CODEX_REDACT: {variable!r} is neither of {', '.join(REDACT)}", hint="Unset it, or set one.")
+    return variable == REDACT[1]
+
+
+def file_redacts(entry: Entry) -> bool:
+    """What `redact` of a file says. Raises ConfigError."""
+    if entry.value not in REDACT:
+        raise ConfigError(f"{entry.value!r} is neither of {', '.join(REDACT)}", hint='Its default is "off".')
+    if entry.value == REDACT[0]:
+        _refuse_weakness(entry, "have secrets recorded")
+    return entry.value == REDACT[1]
+
+
+def _refuse_weakness(entry: Entry, what: str) -> None:
+    if not entry.source.own:
+        raise ConfigError(
+            f"the working folder's file can't {what}: it may have come with somebody else's project",
+            hint="Put it into the user's own file, or name this one with --config.",
+        )
 
 
 def refuse_test_mode() -> None:

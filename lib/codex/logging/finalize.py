@@ -17,11 +17,13 @@ import portalocker
 
 from codex.logging import config, staging
 from codex.logging.errors import CodexLoggingError, ConfigError, DatabaseError
-from codex.logging.findings import Found, Search, remember, survey
+from codex.logging.findings import Found, remember, survey
 from codex.logging.import_ndjson import LOCK_SECONDS, import_streams, stream_locations
 from codex.logging.ingest.engine import Engine
+from codex.logging.ingest.redactor import Redactor
 from codex.logging.ingest.sources import Location
-from codex.logging.redaction import write_redacted
+from codex.logging.redaction import forget_heads, write_redacted
+from codex.logging.secrets.search import Search
 from codex.logging.store.connection import BUSY_MILLISECONDS, has_relation, open_reader, translated
 from codex.logging.store.disk import sync
 from codex.logging.store.sqlite import Store
@@ -206,6 +208,8 @@ def _without_secrets(part: str, bare: str, database: str, search: Search) -> lis
                 remember(connection, copy)
         if found:
             write_redacted(copy, bare, found, search)
+        elif has_relation(copy, "redacted_spans"):
+            forget_heads(copy)
     if found:
         _check(bare, database)
     return found
@@ -237,7 +241,7 @@ def _check(part: str, database: str) -> None:
 def _import_pending(database: str, log_dir: str) -> tuple[int, list[str]]:
     """New rows, and why a file could not be read."""
     with closing(Store(database)) as store:
-        engine = Engine(store, lock_seconds=LOCK_SECONDS)
+        engine = Engine(store, lock_seconds=LOCK_SECONDS, redactor=Redactor.of(store))
         engine.resume(log_dir)
         results = list(import_streams(engine, _pending(log_dir)))
     return sum(result.rows for result in results), [f"not imported: {r.error}" for r in results if r.error]

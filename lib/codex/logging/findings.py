@@ -11,9 +11,8 @@ from typing import Any, NamedTuple
 
 import apsw
 
-from codex.logging.secrets.allow import Allowed, allowed_of
-from codex.logging.secrets.placeholder import digest, key_of
-from codex.logging.secrets.scan import OVERLAP_BYTES, Match, scanner
+from codex.logging.secrets.scan import OVERLAP_BYTES
+from codex.logging.secrets.search import Search
 from codex.logging.store.connection import has_relation, immediate, scalar
 from codex.logging.store.record import Record
 
@@ -61,26 +60,6 @@ class Found(NamedTuple):
     hash: str
     offset: int
     length: int
-
-
-class Search(NamedTuple):
-    """What a secret is, and what its hash is made with."""
-
-    key: bytes
-    allowed: Allowed
-
-    @classmethod
-    def of(cls, database: str) -> Search:
-        """That of a database. Raises ConfigError, DatabaseError."""
-        return cls(key_of(database), allowed_of(database))
-
-    def find(self, text: bytes) -> Iterator[tuple[Match, str]]:
-        """The secrets of a text that aren't allowed, with their hashes."""
-        for match in scanner().find(text):
-            value = text[match.start : match.end]
-            hashed = digest(self.key, value)
-            if not self.allowed.allows(value, hashed):
-                yield match, hashed
 
 
 def survey(connection: apsw.Connection, search: Search) -> list[Found]:

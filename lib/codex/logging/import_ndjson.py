@@ -16,6 +16,7 @@ import click
 from codex.logging import config, terminal
 from codex.logging.errors import CodexLoggingError, SourceError
 from codex.logging.ingest.engine import Engine
+from codex.logging.ingest.redactor import Redactor
 from codex.logging.ingest.sources import Found, Location, locate, look, scan
 from codex.logging.store import search_index
 from codex.logging.store.connection import translated
@@ -51,7 +52,7 @@ def import_session(session_id: str, log_dir: Path | None = None, db_path: Path |
     settings = config.load(log_dir, db_path)
     location = session_location(session_id, settings.log_dir)
     with closing(Store(settings.database)) as store:
-        result = import_stream(_engine(store), location)
+        result = import_stream(_engine(store, settings.database), location)
     if result.error is not None:
         raise SourceError(result.error)
     return result.rows
@@ -68,7 +69,7 @@ def import_all(log_dir: Path | None = None, db_path: Path | None = None) -> dict
 
     def fill(store: Store) -> dict[str, int]:
         rows: dict[str, int] = {}
-        for result in import_streams(_engine(store), stream_locations(settings.log_dir)):
+        for result in import_streams(_engine(store, settings.database), stream_locations(settings.log_dir)):
             rows[result.session_id] = rows.get(result.session_id, 0) + result.rows
         return rows
 
@@ -144,8 +145,9 @@ def _nothing(location: Location) -> Imported:
     return Imported(location.session_id, location.path, 0, 0, 0)
 
 
-def _engine(store: Store) -> Engine:
-    return Engine(store, lock_seconds=LOCK_SECONDS)
+def _engine(store: Store, database: str) -> Engine:
+    """One for a store of that database, which may be made somewhere else."""
+    return Engine(store, lock_seconds=LOCK_SECONDS, redactor=Redactor.of(store, database))
 
 
 @click.command(
@@ -192,7 +194,7 @@ def command(
     gc.set_threshold(_COLLECT_AFTER)
 
     def fill(store: Store) -> list[Imported]:
-        engine = _engine(store)
+        engine = _engine(store, settings.database)
         engine.resume(settings.log_dir)
         found = _with_progress(import_streams(engine, locations), len(locations), quiet=as_json)
         if not no_index:

@@ -164,9 +164,10 @@ class _Pending:
     def __init__(self, store: Store, files: Callable[[], list[Facts]]) -> None:
         from codex.logging.import_ndjson import LOCK_SECONDS
         from codex.logging.ingest.engine import Engine
+        from codex.logging.ingest.redactor import Redactor
 
         self.store = store
-        self.engine = Engine(store, lock_seconds=LOCK_SECONDS)
+        self.engine = Engine(store, lock_seconds=LOCK_SECONDS, redactor=Redactor.of(store))
         self._files = files
 
     def take(self, files: list[Facts] | None = None) -> None:

@@ -27,7 +27,7 @@ from codex.logging.store.record import Record
 from codex.logging.store.rows import rows_of
 from codex.logging.store.segments import Chain, link
 from codex.logging.store.sqlite import Store, read_ledger, read_streams
-from codex.logging.targets import Finding, SourceFile, Target, targets
+from codex.logging.targets import Finding, Masked, SourceFile, Target, targets
 from codex.logging.verify import has_sound_bytes
 
 _PIECE = 1 << 20
@@ -46,10 +46,11 @@ _DERIVED = frozenset(
         "search_watermarks",
         "secrets",
         "secret_watermarks",
+        "redacted_spans",
     }
 )
 _OURS = frozenset(
-    {"forward_sinks", "forward_watermarks", "hook_runs", "hook_watermarks", "redactions", "redacted_spans"}
+    {"forward_sinks", "forward_watermarks", "hook_runs", "hook_watermarks", "redactions"}
 )  # made by the schema, and not to be had from the bytes
 _TABLES = """
 SELECT name, sql FROM sqlite_schema JOIN pragma_table_list AS list USING (name)
@@ -117,16 +118,19 @@ def _replay(
     former, generation = target.generation, stream.generations[0]
     record = Record(old, former.id)
     with SourceFile(target) as file:
-        source: Bytes | None = file if _has(file, former) else record if has_sound_bytes(old, target) else None
+        stored = Masked(file, record.spans_in)
+        source: Bytes | None = (
+            stored if file.is_there and _has(stored, former) else record if has_sound_bytes(old, target) else None
+        )
         breaks = _breaks(record)
         if source is None:
             yield target.finding("lost", generation.cursor.offset, target.length, "no sound bytes, here nor there")
             return
         chain = new.chain(generation)
         start = generation.cursor, new.summary(generation.id)
-        for batch in batches(source, named(stream.format), former, breaks or {}, start, limits):
-            rows = rows_of(batch, generation.id << 40)
-            rows = rows._replace(chains=link(rows.pieces, chain).chains)
+        for batch in batches(source, named(stream.format), former, breaks or {}, start, limits, record.spans_in):
+            rows, spans = rows_of(batch, generation.id << 40), record.spans_in(batch.before.offset, batch.after.offset)
+            rows = rows._replace(chains=link(rows.pieces, chain).chains, spans=spans)
             generation = former._replace(
                 cursor=batch.after, chain=chain.digest(), block=chain.block, ended=None, how=None, superseded_by=None
             )
@@ -137,18 +141,18 @@ def _replay(
         yield target.finding("differs", 0, target.length, "the rows made anew end elsewhere than the old ones")
 
 
-def _has(file: SourceFile, generation: Generation) -> bool:
-    """Whether the file begins with exactly the bytes that the generation's chain is of."""
+def _has(file: Bytes, generation: Generation) -> bool:
+    """Whether a file begins with exactly the bytes that the generation's chain is of."""
     chain, length = Chain(), generation.cursor.offset
     try:
-        while file.is_there and chain.offset < length:
+        while chain.offset < length:
             piece = file.read(chain.offset, min(_PIECE, length - chain.offset))
             if not piece:
                 return False
             chain.update(piece)
     except SourceError:
         return False
-    return file.is_there and chain.digest() == generation.chain
+    return chain.digest() == generation.chain
 
 
 def _breaks(record: Record) -> dict[int, int] | None:

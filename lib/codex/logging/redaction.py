@@ -1,39 +1,46 @@
 """A copy of a database without its secrets: built anew from redacted bytes, so that nothing else is in the file.
 
-Every row is decoded from what is left of its line, and the chain is of those bytes: the copy verifies as it is. What
-the bytes were is in `redactions`, as a hash of the former chain that only the holder of the key can make.
+What is taken out becomes redacted spans: rows have placeholders, segments filler, and the chain is of that, so that the
+copy verifies as it is. What the bytes were is in `redactions`, as a hash of the former chain that only the holder of
+the key can make.
 """
 
 from __future__ import annotations
 
 import time
 from bisect import bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from hashlib import blake2b
-from typing import Any, NamedTuple
+from itertools import islice, takewhile
+from typing import Any
 
 import apsw
 
 from codex.logging.errors import DatabaseError
-from codex.logging.events import Generation, Stream
-from codex.logging.findings import Found, Search, survey
+from codex.logging.events import Cursor, Generation, Stream
+from codex.logging.findings import Found, survey
 from codex.logging.ingest.formats import named
+from codex.logging.ingest.redactor import in_lines, merged
 from codex.logging.rebuild import copy_others
 from codex.logging.replay import batches
-from codex.logging.secrets.placeholder import placeholder
+from codex.logging.secrets.placeholder import digest, placeholder
+from codex.logging.secrets.search import Search
 from codex.logging.store.connection import immediate
 from codex.logging.store.record import Record
 from codex.logging.store.rows import rows_of
 from codex.logging.store.segments import START, Chain, link
+from codex.logging.store.spans import Span, masked, proof
 from codex.logging.store.sqlite import Store, read_streams
 
 _ROWS = ("events", "ingest_rejects", "segments")
-_TOLD = ("summaries", "usage")
+_TOLD = ("summaries", "usage", "redacted_spans")
 _COLUMNS = "SELECT name FROM pragma_table_xinfo(?) WHERE hidden = 0"
 _NOTE = """
 INSERT INTO redactions VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET secrets = secrets + excluded.secrets"""
-_FORGET_HEAD = "UPDATE generations SET head_length = 0, head = x'', marker = x'' WHERE id = ?"
+_FORGET_HEADS = """
+UPDATE generations SET head_length = 0, head = x'', marker = x''
+WHERE id IN (SELECT generation FROM redacted_spans) AND head_length > 0"""
 
 
 def write_redacted(former: apsw.Connection, path: str, found: Sequence[Found], search: Search) -> None:
@@ -50,17 +57,19 @@ def write_redacted(former: apsw.Connection, path: str, found: Sequence[Found], s
         redacted: list[tuple[Generation, int]] = []
         for stream in read_streams(former):
             for generation in stream.generations:
-                spans = [one for one in found if one.generation == generation.id]
-                if spans:
-                    _redact(former, new, stream, generation, _Redacted(Record(former, generation.id), spans))
+                here = [one for one in found if one.generation == generation.id]
+                if here:
+                    source = _Hidden(Record(former, generation.id), here, search.key)
+                    _redact(former, new, stream, generation, source)
                     new.finish(generation, committed[generation.id])
-                    redacted.append((generation, len(spans)))
+                    redacted.append((generation, len(here)))
                 elif generation.how != "purged":
                     _copy(former, new.connection, generation)
         for finding in copy_others(former, new.connection, lambda row: _without_secrets(row, search)):
             raise DatabaseError(f"{path}: {finding.detail}")
         for generation, count in redacted:
             _note(new.connection, generation, count, search.key)
+        forget_heads(new.connection)
         if left := survey(new.connection, search):
             one = left[0]
             raise DatabaseError(
@@ -70,89 +79,68 @@ def write_redacted(former: apsw.Connection, path: str, found: Sequence[Found], s
         new.connection.pragma("journal_mode", "delete")
 
 
-class _Piece(NamedTuple):
-    """From `start` of the redacted bytes on: a placeholder, or the bytes from `origin` on."""
+class _Hidden:
+    """A generation's bytes with filler in the secrets' places, and in those that had it already."""
 
-    start: int
-    origin: int
-    text: bytes | None
-
-
-class _Redacted:
-    """A generation's bytes with placeholders in the secrets' places."""
-
-    def __init__(self, record: Record, spans: Iterable[Found]) -> None:
+    def __init__(self, record: Record, found: Iterable[Found], key: bytes) -> None:
         self._record = record
-        self._pieces = [_Piece(0, 0, None)]
-        for span in sorted(spans, key=lambda span: (span.offset, -span.length)):
-            last = self._pieces[-1]
-            if span.offset < last.origin:
-                self._pieces[-1] = last._replace(origin=max(last.origin, span.offset + span.length))
-                continue
-            start = last.start + span.offset - last.origin
-            text = _in_place_of(record.read(span.offset, span.length), placeholder(span.rule, span.hash))
-            if start == last.start:
-                self._pieces.pop()
-            self._pieces += [
-                _Piece(start, span.offset, text),
-                _Piece(start + len(text), span.offset + span.length, None),
-            ]
-        self._starts = [piece.start for piece in self._pieces]
-        self._origins = [piece.origin for piece in self._pieces]
+        self.spans = sorted(_spans(record, found, key))
+        self._ends = [span.end for span in self.spans]
 
-    def place(self, offset: int) -> int:
-        """Where a byte of the original is; one of a secret is behind its placeholder."""
-        at = bisect_right(self._origins, offset) - 1
-        piece = self._pieces[at]
-        if piece.text is not None:
-            return piece.start if offset == piece.origin else self._pieces[at + 1].start
-        return piece.start + offset - piece.origin
+    def spans_in(self, start: int, end: int) -> list[Span]:
+        """Those that have a byte in [start, end)."""
+        first = bisect_right(self._ends, start)
+        return list(takewhile(lambda span: span.offset < end, islice(self.spans, first, None)))
 
     def read(self, offset: int, length: int) -> bytes:
         """The bytes of [offset, offset + length)."""
-        parts, end = [], offset + length
-        at = bisect_right(self._starts, offset) - 1
-        while offset < end:
-            piece = self._pieces[at]
-            until = min(end, self._starts[at + 1]) if at + 1 < len(self._pieces) else end
-            within = offset - piece.start
-            if piece.text is None:
-                parts.append(self._record.read(piece.origin + within, until - offset))
-            else:
-                parts.append(piece.text[within : within + until - offset])
-            offset, at = until, at + 1
-        return b"".join(parts)
+        data = self._record.read(offset, length)
+        return masked(data, offset, self.spans_in(offset, offset + length), self._record.read)
 
 
-def _in_place_of(secret: bytes, words: str) -> bytes:
-    """A placeholder; for a whole line an object with it. Line ends stay, since lines are numbered."""
-    text = words.encode() if not secret.lstrip().startswith(b"{") else b'{"redacted":"' + words.encode() + b'"}'
-    return text + b"\n" * secret.count(b"\n")
+def _spans(record: Record, found: Iterable[Found], key: bytes) -> Iterator[Span]:
+    """What was found, and what was known; what overlaps is one, in each line."""
+    known = {span.offset: span for span in record.spans_in(0, 1 << 40)}
+    places = [(one.offset, one.offset + one.length, one.rule) for one in found]
+    places += [(span.offset, span.end, span.rule) for span in known.values()]
+    for start, end, rule in merged(places):
+        span = known.get(start)
+        if span is not None and span.end == end:
+            yield span
+            continue
+        said = record.read(start, end - start)
+        is_object = said[:1] + said[-1:] == b"{}"
+        for first, last, _ in [(0, len(said), rule)] if is_object else in_lines(said, [(0, len(said), rule)]):
+            part = said[first:last]
+            yield Span(start + first, len(part), rule, digest(key, part), proof(key, part), time.time())
 
 
-def _redact(former: apsw.Connection, new: Store, stream: Stream, generation: Generation, source: _Redacted) -> None:
+def _redact(former: apsw.Connection, new: Store, stream: Stream, generation: Generation, source: _Hidden) -> None:
     """Take a generation's bytes again, as they are without the secrets."""
-    cursor = generation.cursor
-    skip = source.place(cursor.skip_from) if cursor.skip_from >= 0 else -1
-    end = generation._replace(cursor=cursor._replace(offset=source.place(cursor.offset), skip_from=skip))
-    breaks = {source.place(offset): seq for offset, seq in Record(former, generation.id).breaks()}
+    breaks, form = dict(Record(former, generation.id).breaks()), named(stream.format)
     begun = generation._replace(
-        cursor=type(cursor)(seq=generation.base_seq), chain=START, block=START, ended=None, how=None, superseded_by=None
+        cursor=Cursor(seq=generation.base_seq), chain=START, block=START, ended=None, how=None, superseded_by=None
     )
     chain, stream = Chain(), stream._replace(generations=(begun,))
-    for batch in batches(source, named(stream.format), end, breaks, (begun.cursor, new.summary(generation.id))):
-        rows = rows_of(batch, generation.id << 40)
-        rows = rows._replace(chains=link(rows.pieces, chain).chains)
+    start = begun.cursor, new.summary(generation.id)
+    for batch in batches(source, form, generation, breaks, start, spans_in=source.spans_in):
+        rows, spans = rows_of(batch, generation.id << 40), source.spans_in(batch.before.offset, batch.after.offset)
+        rows = rows._replace(chains=link(rows.pieces, chain).chains, spans=spans)
         begun = begun._replace(cursor=batch.after, chain=chain.digest(), block=chain.block)
         stream = new.commit(stream, begun, rows, None)
 
 
 def _note(connection: apsw.Connection, generation: Generation, count: int, key: bytes) -> None:
-    """What it was, for the key's holder; no hash of a few of its bytes, which could be guessed by."""
+    """What it was, for the key's holder."""
     proof = blake2b(generation.chain, key=key, digest_size=len(generation.chain)).digest()
     with immediate(connection):
         connection.execute(_NOTE, (generation.id, count, generation.cursor.offset, proof, time.time()))
-        connection.execute(_FORGET_HEAD, (generation.id,))
+
+
+def forget_heads(connection: apsw.Connection) -> None:
+    """Of what has spans no hash of a few of its bytes may stay, without a key: it could be guessed by."""
+    with immediate(connection):
+        connection.execute(_FORGET_HEADS)
 
 
 def _copy(former: apsw.Connection, new: apsw.Connection, generation: Generation) -> None:

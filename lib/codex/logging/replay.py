@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import apsw
@@ -16,6 +16,7 @@ from codex.logging.ingest.reader import Bytes, Chunk, Limits, next_chunk
 from codex.logging.ingest.summary import fold
 from codex.logging.store.record import Record
 from codex.logging.store.rows import event_row, reject_row
+from codex.logging.store.spans import Span
 from codex.logging.targets import Finding, Target
 
 LIMITS = Limits(BATCH_BYTES, LINE_LIMIT)
@@ -35,18 +36,20 @@ def batches(
     breaks: Mapping[int, int],
     start: tuple[Cursor, Summary],
     limits: Limits = LIMITS,
+    spans_in: Callable[[int, int], Sequence[Span]] = lambda start, end: (),
 ) -> Iterator[Batch]:
     """The batches that a generation's bytes give when they are decoded anew, from a cursor and its summary on.
 
-    `breaks` (see Record.breaks) are the places where the numbering jumps. Raises DatabaseError where the bytes don't
-    end as they did.
+    `spans_in` gives the spans that have a byte between two offsets: the source must have filler there. `breaks` (see
+    Record.breaks) are the places where the numbering jumps. Raises DatabaseError where the bytes don't end as they did.
     """
     (cursor, summary), end = start, generation.cursor
     while cursor.offset < end.offset:
         if cursor.offset in breaks:
             cursor = cursor._replace(seq=breaks[cursor.offset] - 1)
         ahead = (place for place in (*breaks, end.skip_from) if place > cursor.offset)
-        batch = decode_chunk(_chunk(source, min(ahead, default=end.offset), cursor, end, limits), cursor, form)
+        chunk = _chunk(source, min(ahead, default=end.offset), cursor, end, limits)
+        batch = decode_chunk(chunk, cursor, form, spans_in(cursor.offset, cursor.offset + len(chunk.content)))
         if batch is None:
             raise DatabaseError(
                 f"generation {generation.id} can't be decoded from offset {cursor.offset}",
@@ -71,7 +74,8 @@ def check_rows(
     events = _Rows(connection, _EVENT_ROWS, target, lambda row: (row[-2], row[-1]))
     rejects = _Rows(connection, _REJECT_ROWS, target, lambda row: (row[0] - low, row[3]))
     start = Cursor(seq=target.generation.base_seq), Summary()
-    for batch in batches(record, named(target.format), target.generation, dict(record.breaks()), start, limits):
+    breaks = dict(record.breaks())
+    for batch in batches(record, named(target.format), target.generation, breaks, start, limits, record.spans_in):
         yield from events.compare((_as_read(event_row(low, event)), event) for event in batch.events)
         # without the detail: those are the parser's words, and another version of it may choose others
         made = ((reject_row(low, target.session_id, reject)[:-1], reject) for reject in batch.rejects)

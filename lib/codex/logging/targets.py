@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import NamedTuple
 
@@ -18,6 +18,7 @@ from codex.logging.ingest.packed import Unpacked
 from codex.logging.ingest.reader import Limits, next_chunk
 from codex.logging.ingest.sources import Facts, Location, facts_of, survey
 from codex.logging.store.connection import has_relation, scalar
+from codex.logging.store.spans import Span, masked
 from codex.logging.store.sqlite import read_stream_of, read_streams
 
 _TOMBSTONE = "SELECT length, chain FROM tombstones WHERE generation = ?"
@@ -161,6 +162,20 @@ class SourceFile(AbstractContextManager["SourceFile"]):
         if self.is_there:
             os.close(self._descriptor)
             self._descriptor = -1
+
+
+class Masked:
+    """A file's bytes as they are recorded: with filler in the spans."""
+
+    def __init__(self, file: SourceFile, spans_in: Callable[[int, int], Sequence[Span]]) -> None:
+        self._file = file
+        self._spans_in = spans_in
+
+    def read(self, offset: int, length: int) -> bytes:
+        """As SourceFile.read."""
+        data = self._file.read(offset, length)
+        spans = self._spans_in(offset, offset + len(data))
+        return masked(data, offset, spans, self._file.read) if spans else data
 
 
 def targets(connection: apsw.Connection, session_ids: Sequence[str] = ()) -> list[Target]:

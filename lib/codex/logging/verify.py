@@ -12,7 +12,8 @@ from typing import Any
 
 import apsw
 
-from codex.logging.errors import DatabaseError, SourceError
+from codex.logging.beside import Beside, check_filler
+from codex.logging.errors import DatabaseError
 from codex.logging.ingest.formats import native
 from codex.logging.ingest.reader import Limits
 from codex.logging.replay import LIMITS, check_rows
@@ -20,7 +21,7 @@ from codex.logging.store import search_index
 from codex.logging.store.connection import scalar
 from codex.logging.store.record import Record, Segment
 from codex.logging.store.segments import Chain
-from codex.logging.targets import Finding, SourceFile, Target, orphans, targets
+from codex.logging.targets import Finding, Target, orphans, targets
 
 __all__ = ["Finding", "Target", "check", "orphans", "targets"]
 
@@ -28,7 +29,6 @@ _PAGE = 2000
 _PIECE = 1 << 20
 _BLANKS = b" \t\r\n"
 _BOM = b"\xef\xbb\xbf"
-_EDITED = "the source was changed after it was ingested"
 _TABLES = ("events", "ingest_rejects")
 # The parts that another format than the native one makes of one object stand for the same bytes.
 _COVERED = {
@@ -124,7 +124,7 @@ class _Walk:
     def steps(self) -> Iterator[int | Finding]:
         """Bytes done, and what is wrong with them."""
         offset = 0
-        source = _SourceBeside(self._target)
+        source = Beside(self._record, self._target)
         try:
             while offset < self._target.length:
                 segment = self._record.segment(offset)
@@ -134,6 +134,7 @@ class _Walk:
                     offset = found.end
                     continue
                 piece = segment.data[offset - segment.start : self._target.length - segment.start]
+                yield from check_filler(self._record, self._target, offset, offset + len(piece))
                 yield from source.compare(piece, offset)
                 yield from self._take(piece, segment)
                 offset += len(piece)
@@ -166,51 +167,6 @@ class _Walk:
             chain.update(piece[chain.offset - start : length - start])
             self._chains[length] = chain.digest()
         chain.update(piece[chain.offset - start :])
-
-
-class _SourceBeside:
-    """The source as it is compared with the record, up to the first difference."""
-
-    def __init__(self, target: Target) -> None:
-        self._target = target
-        self._file: SourceFile | None = None
-        self._done = False
-
-    def close(self) -> None:
-        if self._file is not None:
-            self._file.close()
-
-    def compare(self, piece: bytes, offset: int) -> Iterator[Finding]:
-        """The source must have this piece of the record at this offset."""
-        if self._done:
-            return
-        end = offset + len(piece)
-        try:
-            if self._file is None:
-                self._file = SourceFile(self._target)
-            other = self._file.read(offset, len(piece)) if self._file.is_there else piece
-        except SourceError as error:
-            self._done = True
-            yield self._target.finding("unreadable", offset, end, str(error))
-            return
-        if other != piece:
-            self._done = True
-            place = offset + _alike(piece, other)
-            cut = place == offset + len(other)
-            detail = f"the source ends at {place}, before what was ingested" if cut else _EDITED
-            yield self._target.finding("source", place, end, detail)
-
-
-def _alike(one: bytes, other: bytes) -> int:
-    """How many bytes both begin with."""
-    low, high = 0, min(len(one), len(other))
-    while low < high:
-        middle = (low + high + 1) // 2
-        if one[low:middle] == other[low:middle]:
-            low = middle
-        else:
-            high = middle - 1
-    return low
 
 
 def _check_ledger(connection: apsw.Connection, record: Record, target: Target, walk: _Walk) -> Iterator[Finding]:

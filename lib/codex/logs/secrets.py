@@ -7,8 +7,9 @@ from contextlib import closing
 import click
 
 from codex.logging import config
-from codex.logging.findings import Found, Search, survey
+from codex.logging.findings import Found, survey
 from codex.logging.listing import print_json
+from codex.logging.secrets.search import Search
 from codex.logging.store.connection import open_reader, open_writer, translated
 from codex.logging.terminal import db_option, json_option
 from codex.logs.chosen import SESSION

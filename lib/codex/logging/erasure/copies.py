@@ -10,7 +10,7 @@ from typing import NamedTuple
 from codex.logging import config
 from codex.logging.errors import CodexLoggingError
 from codex.logging.finalize import backup_path, copy_path, discard, is_there, snapshot
-from codex.logging.findings import Search
+from codex.logging.secrets.search import Search
 from codex.logging.store import fresh
 from codex.logging.store.connection import translated
 

@@ -19,6 +19,7 @@ from codex.logging.ingest.lines import PIECE_BYTES, first_object
 from codex.logging.ingest.looks import QUIET_SECONDS, Looks, certified, home_of
 from codex.logging.ingest.reader import Chunk, Limits, next_chunk
 from codex.logging.ingest.recogniser import Recogniser
+from codex.logging.ingest.redactor import Redactor
 from codex.logging.ingest.roots import Roots
 from codex.logging.ingest.sources import Facts, Location, Source, survey
 from codex.logging.store.rows import Rows
@@ -58,7 +59,7 @@ class Engine:
     """Brings files into one store, a batch at a time. Not for sharing between threads.
 
     `formats` are those of roots whose logs are all of one format; elsewhere a log's first line tells. `limits` may be
-    set anew between two calls.
+    set anew between two calls. With a `redactor` nothing that it finds is written.
     """
 
     def __init__(
@@ -68,6 +69,7 @@ class Engine:
         formats: Mapping[str, str] | None = None,
         limits: Limits = _LIMITS,
         lock_seconds: float = 0.02,
+        redactor: Redactor | None = None,
         monotonic: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
     ) -> None:
@@ -76,6 +78,7 @@ class Engine:
         self._compressor = ThreadPoolExecutor(1, "compressor")
         self.limits = limits
         self._lock_seconds = lock_seconds
+        self._redactor = redactor
         self._recogniser = Recogniser(store, lock_seconds, wall)
         self._looks = Looks(monotonic, wall)
         self._roots = Roots()
@@ -141,19 +144,22 @@ class Engine:
             return read
         life, facts, form, chunk, tail = read
         del read
+        hidden = self._redactor.hide(chunk, life.cursor, life.generation.id) if self._redactor is not None else None
+        chunk, spans, edges = hidden or (chunk, (), None)
+        del hidden
         known, key = self._summary(life.generation), life.generation.id << 40
         more, large = chunk.more or seen.location.number > 0, _PARALLEL_BYTES <= len(chunk.data) <= PIECE_BYTES
         frame = self._begin_compressing(chunk.data) if large else None
         # Hashing leaves the GIL to the compressor, which needs it to begin; decoding doesn't for a while.
         linked = link([chunk.data], self._chain(life.generation)) if large else None
-        rows = make_rows(form, chunk, life.cursor, known, key)
+        rows = make_rows(form, chunk, life.cursor, known, key, spans)
         if rows is None:
             return self._wait(life, facts, chunk, tail)
         del chunk  # of a long line: the commit is to have the only reference to it
         linked = linked or link(rows.pieces, self._chain(life.generation))
         packed = frame.result() if frame is not None else compress(rows.pieces[0]) if len(rows.pieces) == 1 else None
         rows = rows._replace(chains=linked.chains, frame=packed)
-        return self._commit(life, facts, rows, linked.chain, more)
+        return self._commit(life, facts, rows, edges or rows.edges, linked.chain, more)
 
     def _read(self, stream: Stream, seen: Facts, final: bool) -> _Read | Progress:
         """What is next in a file, and which life and format it is of."""
@@ -167,6 +173,8 @@ class Engine:
                 return self._settle(source.facts, begun=False)
             tail = final or self._is_quiet_tail(life, source.facts)
             chunk = next_chunk(source, source.facts.size, life.cursor, self.limits, scanned=scanned, tail=tail)
+            if self._redactor is not None:
+                chunk = self._redactor.whole(source, source.facts.size, chunk, life.cursor, tail=tail)
             if life.generation.id == 0:
                 self._check_turn(stream, seen)
         found = self._format(life.stream, chunk, seen.location)
@@ -189,12 +197,13 @@ class Engine:
         except RuntimeError:
             return None
 
-    def _commit(self, life: Life, facts: Facts, rows: Rows, chain: Chain, more: bool) -> Progress:
+    def _commit(self, life: Life, facts: Facts, rows: Rows, edges: bytes, chain: Chain, more: bool) -> Progress:
+        """`edges` are the first and the last bytes as they stand in the file."""
         cursor = rows.after
         again = QUIET_SECONDS if not more and facts.size > cursor.offset else None
         progress = Progress(len(rows.events), len(rows.rejects), rows.length, more, again)
         modified = certified(facts, cursor.offset)
-        after = ledger.advance(life, rows.edges, cursor, chain.digest(), chain.block, modified)
+        after = ledger.advance(life, edges, cursor, chain.digest(), chain.block, modified)
         stream = self.store.commit(life.stream, after, rows, life.ending)
         number = after.id or stream.generations[-1].id
         if len(self._ends) >= _MOST_GENERATIONS:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from hashlib import blake2b
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from codex.logging.events import Cursor, Generation, Stream
 from codex.logging.ingest.reader import Bytes
@@ -14,7 +13,17 @@ HEAD_BYTES = 1024
 MARKER_BYTES = 64
 _PIECE = 64 << 10
 
-Recorded = Callable[[int, int, int], bytes]
+
+class Recording(Protocol):
+    """What generations' bytes were recorded as."""
+
+    def recorded(self, generation: int, start: int, end: int) -> bytes:
+        """The recorded bytes in [start, end)."""
+        ...
+
+    def as_recorded(self, generation: int, start: int, data: bytes) -> bytes:
+        """What a file has from `start` on, as it would have been recorded."""
+        ...
 
 
 class Glance(NamedTuple):
@@ -52,25 +61,27 @@ def glance(generation: Generation, source: Bytes, size: int) -> Glance:
     return Glance(head, before, digest(head) == generation.head, digest(before) == generation.marker)
 
 
-def is_edited(generation: Generation, seen: Glance, recorded: Recorded) -> bool:
+def is_edited(generation: Generation, seen: Glance, recording: Recording) -> bool:
     """Whether a file that doesn't go on where the watermark stands is the generation's content, edited.
 
     It has the marker or the first line in common. The first line alone counts, not the whole head: a file that grows
     beyond its first line, or was cut within it, must not be judged otherwise than when it was of another length.
     """
-    head = recorded(generation.id, 0, generation.head_length)
+    head = recording.recorded(generation.id, 0, generation.head_length)
     first_line = head[: head.find(b"\n") + 1] or head
-    return seen.alike_marker or seen.head.startswith(first_line) or first_line.startswith(seen.head)
+    begins = recording.as_recorded(generation.id, 0, seen.head)
+    return seen.alike_marker or begins.startswith(first_line) or first_line.startswith(begins)
 
 
-def is_prefix(generation: Generation, source: Bytes, size: int, recorded: Recorded) -> bool:
+def is_prefix(generation: Generation, source: Bytes, size: int, recording: Recording) -> bool:
     """Whether a file holds only the generation's first bytes: a copy being made, or made before the rest."""
     if not 0 < size <= generation.cursor.offset:
         return False
     start = max(0, size - HEAD_BYTES)
-    head = source.read(0, min(size, HEAD_BYTES))
-    return head == recorded(generation.id, 0, len(head)) and source.read(start, size - start) == recorded(
-        generation.id, start, size
+    return all(
+        recording.as_recorded(generation.id, first, source.read(first, last - first))
+        == recording.recorded(generation.id, first, last)
+        for first, last in ((0, min(size, HEAD_BYTES)), (start, size))
     )
 
 

@@ -117,11 +117,11 @@ class Recogniser:
         held = self._held(stream, source)
         if held and self._home(held[0], source.location) is None:
             return False
-        length, recorded = _takeable(stream, source), self._store.recorded
+        length = _takeable(stream, source)
         return any(
             self._is_younger(known, source) or self._home(known, source.location) is None
             for known in stream.generations
-            if known.how != "purged" and ledger.is_prefix(known, source, length, recorded)
+            if known.how != "purged" and ledger.is_prefix(known, source, length, self._store)
         )
 
     def _is_younger(self, generation: Generation, source: Source) -> bool:
@@ -161,7 +161,7 @@ class Recogniser:
             if former is None or self._home(former, source.location) is not None:
                 return None
             seen = ledger.glance(former, source, source.facts.size)
-        if former is None or not ledger.is_edited(former, seen, self._store.recorded):
+        if former is None or not ledger.is_edited(former, seen, self._store):
             return None
         self._displace(stream, former, source)
         ending = Ending(former.id, "rewritten", True)

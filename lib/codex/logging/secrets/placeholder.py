@@ -26,17 +26,30 @@ def key_of(database: str) -> bytes:
     with translated(path):
         if not os.path.lexists(path):
             _make(path)
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
-        try:
-            key = os.read(descriptor, _KEY_BYTES + 1)
-        finally:
-            os.close(descriptor)
+        key = _read(path)
     if len(key) != _KEY_BYTES:
         raise ConfigError(
             f"{path} is no key of {_KEY_BYTES} bytes",
             hint="Move it away: a new one is made; hashes differ from then on.",
         )
     return key
+
+
+def known_key(database: str) -> bytes | None:
+    """The key, where there is one that we may read."""
+    try:
+        key = _read(f"{database}.key")
+    except OSError:
+        return None
+    return key if len(key) == _KEY_BYTES else None
+
+
+def _read(path: str) -> bytes:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    try:
+        return os.read(descriptor, _KEY_BYTES + 1)
+    finally:
+        os.close(descriptor)
 
 
 def _make(path: str) -> None:

@@ -12,7 +12,8 @@ import apsw
 import zstandard
 
 from codex.logging.errors import DatabaseError
-from codex.logging.store import segments
+from codex.logging.store import segments, spans
+from codex.logging.store.spans import Span
 
 _AT = """
 SELECT id & 0xffffffffff, CAST(end_offset AS INTEGER), chain, lines, CAST(bytes AS BLOB),
@@ -48,6 +49,12 @@ class Record:
         self._low = generation << 40
         self._high = self._low | 0xFFFFFFFFFF
         self._last = Segment(0, 0, b"", 0, b"", None)
+        self._has_spans: bool | None = None
+
+    @property
+    def database(self) -> str:
+        """The file that it is in."""
+        return self._connection.db_filename("main")
 
     def segment(self, offset: int) -> Segment | None:
         """The segment that holds the byte at `offset`, None where there is none."""
@@ -86,6 +93,12 @@ class Record:
             pieces.append(piece)
             offset += len(piece)
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def spans_in(self, start: int, end: int) -> list[Span]:
+        """The generation's spans that have a byte in [start, end), in order."""
+        if self._has_spans is None:
+            self._has_spans = spans.is_any(self._connection, self._low >> 40)
+        return spans.read(self._connection, self._low >> 40, start, end) if self._has_spans else []
 
     def chunks(self, length: int, size: int = 1 << 20) -> Iterator[bytes]:
         """The first `length` bytes, in pieces of at most `size`. Raises DatabaseError as `read`."""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
 from codex.logging.events import Batch, Cursor, Event, Reject, Summary
+from codex.logging.store.spans import Span
 
 Row = tuple[Any, ...]
 
@@ -16,8 +18,9 @@ class Rows(NamedTuple):
 
     `events` and `usage` are rows of those tables whose ids have `key` in them, the generation's id << 40: 0 for one
     that begins. `pieces` are the bytes, at most a MiB each, and `chains` the generation's chain behind each; `frame` is
-    the only piece compressed, where that was done already. `summary` is the generation's after this batch. The commit
-    takes pieces and events out of their lists: a long line would else lie in memory beside what SQLite needs for it.
+    the only piece compressed, where that was done already. `summary` is the generation's after this batch, and
+    the pieces have filler in the `spans`. The commit takes pieces and events out of their lists: a long line would else
+    lie in memory beside what SQLite needs for it.
     """
 
     key: int
@@ -30,6 +33,7 @@ class Rows(NamedTuple):
     summary: Summary = Summary()
     chains: tuple[bytes, ...] = ()
     frame: bytes | None = None
+    spans: Sequence[Span] = ()
 
     @property
     def length(self) -> int:

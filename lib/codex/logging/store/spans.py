@@ -8,13 +8,13 @@ holder of the key can tell: by the placeholder's hash, or by the proof.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
 import apsw
 
-from codex.logging.store.connection import has_relation
+from codex.logging.store.connection import has_relation, scalar
 
 ERASED = "erased"  # the rule of what was taken out later, on purpose
 _PROOF_BYTES = 20
@@ -25,6 +25,7 @@ SELECT "offset", length, rule, hash, proof, redacted_at FROM redacted_spans
 WHERE generation = ?1 AND "offset" >= coalesce(
     (SELECT max("offset") FROM redacted_spans WHERE generation = ?1 AND "offset" <= ?2), ?2)
   AND "offset" < ?3 AND "offset" + length > ?2 ORDER BY "offset\""""
+_IS_ANY = "SELECT EXISTS (SELECT 1 FROM redacted_spans WHERE generation = ?)"
 _WRITE = "INSERT OR REPLACE INTO redacted_spans VALUES (?, ?, ?, ?, ?, ?, ?)"
 _FORGET = 'DELETE FROM redacted_spans WHERE generation = ? AND "offset" >= ? AND "offset" + length <= ?'
 _END = 1 << 40
@@ -64,6 +65,20 @@ def filler(said: bytes, *, whole: bool = False) -> bytes:
     return said.translate(_FILLER)
 
 
+def masked(data: bytes, start: int, spans: Iterable[Span], read: Callable[[int, int], bytes]) -> bytes:
+    """A generation's bytes from `start` on, with filler in the spans; `read` gives what it has elsewhere."""
+    stored = bytearray(data)
+    for span in spans:
+        first, last = max(span.offset, start), min(span.end, start + len(data))
+        if span.length > 1 and read(span.offset, 1) + read(span.end - 1, 1) == b"{}":
+            part = b"{" * (first == span.offset)
+            part += b" " * (last - first - len(part) - (last == span.end)) + b"}" * (last == span.end)
+        else:
+            part = filler(data[first - start : last - start])
+        stored[first - start : last - start] = part
+    return bytes(stored)
+
+
 def is_object(stored: bytes) -> bool:
     """Whether a span's recorded bytes stand for a whole object."""
     return _OBJECT.fullmatch(stored) is not None
@@ -80,6 +95,11 @@ def read(connection: apsw.Connection, generation: int, start: int = 0, end: int 
         return []
     rows: Any = connection.execute(_READ, (generation, start, end))
     return [Span(*row) for row in rows]
+
+
+def is_any(connection: apsw.Connection, generation: int) -> bool:
+    """Whether a generation has spans."""
+    return bool(scalar(connection, _IS_ANY, (generation,))) if has_relation(connection, "redacted_spans") else False
 
 
 def write(connection: apsw.Connection, generation: int, spans: Iterable[Span]) -> None:

@@ -14,7 +14,7 @@ import apsw
 
 from codex.logging.errors import StaleWatermarkError
 from codex.logging.events import Cursor, Generation, Stream, Summary
-from codex.logging.store import search_index, segments
+from codex.logging.store import search_index, segments, spans
 from codex.logging.store.connection import immediate, open_writer, scalar, translated
 from codex.logging.store.record import Record
 from codex.logging.store.rows import Row, Rows, reject_row, summary_row
@@ -192,6 +192,18 @@ class Store:
         with translated(self.path):
             return Record(self.connection, generation).read(start, end - start)
 
+    def as_recorded(self, generation: int, start: int, data: bytes) -> bytes:
+        """What a file has from `start` on, with the record's own bytes in the generation's spans.
+
+        Raises DatabaseError where the record has a hole there.
+        """
+        with translated(self.path):
+            record, same = Record(self.connection, generation), bytearray(data)
+            for span in record.spans_in(start, start + len(data)):
+                first, last = max(span.offset, start), min(span.end, start + len(data))
+                same[first - start : last - start] = record.read(first, last - first)
+        return bytes(same)
+
     def chain(self, generation: Generation) -> segments.Chain:
         """The generation's chain at its watermark. Raises DatabaseError where the record has a hole."""
         offset = generation.cursor.offset
@@ -331,6 +343,12 @@ class Store:
                 (error, time.time() if error else None, root, key),
             )
 
+    def noted(self, key: str) -> str | None:
+        """One fact of `meta`."""
+        with translated(self.path):
+            found: str | None = scalar(self.connection, "SELECT value FROM meta WHERE key = ?", (key,))
+        return found
+
     def note(self, key: str, value: str | None) -> None:
         """Set or remove one fact about the daemon in `meta`."""
         with translated(self.path), immediate(self.connection):
@@ -409,6 +427,8 @@ class Store:
         execute(_INSERT_SUMMARY, summary_row(rows.key >> 40, rows.summary))
         if rows.rejects:
             execute_many(_INSERT_REJECT, [reject_row(rows.key, session_id, reject) for reject in rows.rejects])
+        if rows.spans:
+            spans.write(self.connection, rows.key >> 40, rows.spans)
         is_long, segment_rows = len(rows.pieces) > 1, _segment_rows(rows)
         for row in islice(segment_rows, len(rows.pieces) - 1):
             execute(_INSERT_SEGMENT, row)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import pathlib
 import platform
@@ -17,7 +18,7 @@ import portalocker
 
 from codex.logging import config, staging
 from codex.logging.errors import CodexLoggingError, ConfigError, DatabaseError
-from codex.logging.findings import Found, remember, survey
+from codex.logging.findings import Found, remains, remember, survey
 from codex.logging.import_ndjson import LOCK_SECONDS, import_streams, stream_locations
 from codex.logging.ingest.engine import Engine
 from codex.logging.ingest.redactor import Redactor
@@ -54,6 +55,13 @@ class Finalized(NamedTuple):
     secrets: tuple[Found, ...] = ()
 
 
+class Looked(NamedTuple):
+    """The secrets that rows hold, and whether the file still had bytes of some that were deleted."""
+
+    found: list[Found]
+    deleted: bool = False
+
+
 def finalize_codex_log_db(db_path: Path | None = None, *, log_dir: Path | None = None) -> pathlib.Path:
     """Import what is pending, copy the database to `codex_session_logs.db` beside it, stage both; the copy's path.
 
@@ -87,14 +95,16 @@ def finalize(database: str, log_dir: str | None, *, allow_secrets: bool | None =
         return done
     rows, failures = (0, []) if log_dir is None else _import_pending(database, log_dir)
     allow_secrets = config.allows_secrets() if allow_secrets is None else allow_secrets
-    secrets = snapshot(database, done.copy, None if allow_secrets else Search.of(database))
+    secrets, deleted = snapshot(database, done.copy, None if allow_secrets else Search.of(database))
     backup = None
     try:
         backup = archive(done.copy)
     except CodexLoggingError as error:
         failures.append(f"not backed up: {error}")
-    staged = staging.stage(None if secrets else database, done.copy, scanned=not allow_secrets)
+    staged = staging.stage(None if secrets else database, done.copy, scanned=not allow_secrets, copy_for_both=deleted)
     notes = [*_warnings(database, secrets), *staging.offers(log_dir)] if secrets else []
+    if deleted:
+        notes.append(f"{database} still has bytes of a secret that was deleted: the copy was staged in its place")
     return done._replace(
         backup=backup,
         rows=rows,
@@ -150,14 +160,14 @@ def copy_path(database: str) -> str:
     return os.path.join(os.path.dirname(database), COPY_NAME)
 
 
-def snapshot(database: str, target: str, search: Search | None = None) -> list[Found]:
+def snapshot(database: str, target: str, search: Search | None = None) -> Looked:
     """Put a checked copy of a database, which others may be writing, at `target`: whole, in one file, mode 0600.
 
-    It holds every row that was committed before the call. With a `search` it is without the secrets that come back. A
-    former copy stays until the new one is sound. Raises DatabaseError.
+    It holds every row that was committed before the call. With a `search` it is without the secrets that come back, and
+    without those that had been deleted. A former copy stays until the new one is sound. Raises DatabaseError.
     """
     part, bare = _parts(target)
-    found: list[Found] = []
+    looked = Looked([])
     with translated(target):
         os.makedirs(os.path.dirname(target), mode=0o700, exist_ok=True)
         with _alone(target):
@@ -166,15 +176,15 @@ def snapshot(database: str, target: str, search: Search | None = None) -> list[F
                 _check(part, database)
                 _remove(bare)
                 if search is not None:
-                    found = _without_secrets(part, bare, database, search)
-                finished = bare if found else part
+                    looked = _without_secrets(part, bare, database, search)
+                finished = bare if looked.found else part
                 sync(finished)
                 os.replace(finished, target)
                 sync(os.path.dirname(target))
             finally:
                 _remove(part)
                 _remove(bare)
-    return found
+    return looked
 
 
 def discard(target: str) -> None:
@@ -194,25 +204,38 @@ def _parts(target: str) -> tuple[str, str]:
     return f"{target}.part", f"{target}.part-redacted"
 
 
-def _without_secrets(part: str, bare: str, database: str, search: Search) -> list[Found]:
-    """What a copy holds; where that is anything, another copy is made without it, at `bare`.
+def _without_secrets(part: str, bare: str, database: str, search: Search) -> Looked:
+    """What a copy holds; where rows hold anything, another copy is made without it, at `bare`.
 
-    The copy is what is looked at, since it stands still. The database is told how far that went.
+    The copy is what is looked at, since it stands still. The database is told how far that went. The bytes of deleted
+    rows, which a copy has as well, are wiped from it.
     """
     with closing(apsw.Connection(part)) as copy:
         copy.pragma("synchronous", "off")
-        found = survey(copy, search)
+        found, deleted = survey(copy, search), False
         with suppress(apsw.Error), closing(apsw.Connection(database, flags=apsw.SQLITE_OPEN_READWRITE)) as connection:
             connection.set_busy_timeout(BUSY_MILLISECONDS)
             if has_relation(connection, "secret_watermarks"):
                 remember(connection, copy)
         if found:
             write_redacted(copy, bare, found, search)
-        elif has_relation(copy, "redacted_spans"):
-            forget_heads(copy)
+        else:
+            if has_relation(copy, "redacted_spans"):
+                forget_heads(copy)
+            deleted = _wipe(copy, part, search)
     if found:
         _check(bare, database)
-    return found
+    return Looked(found, deleted)
+
+
+def _wipe(copy: apsw.Connection, part: str, search: Search) -> bool:
+    """Make a copy without the bytes of deleted rows, where they may hold a secret; whether they did."""
+    found = remains(part, search)
+    if not found:
+        return False
+    copy.execute("VACUUM")
+    with open(part, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as rows:
+        return any(rows.find(value) < 0 for value in found)
 
 
 def _copy(database: str, part: str) -> None:

@@ -105,6 +105,18 @@ def is_scanned(connection: apsw.Connection) -> bool:
     return connection.execute(_BEHIND).fetchone() is None
 
 
+def remains(path: str, search: Search) -> set[bytes]:
+    """What looks like a secret in the bytes of a database file: of rows, of deleted ones, or where two of them meet."""
+    found: set[bytes] = set()
+    text = b""
+    with open(path, "rb") as file:
+        while piece := file.read(_PIECE):
+            text += piece
+            found.update(text[match.start : match.end] for match, _ in search.find(text))
+            text = text[-OVERLAP_BYTES:]
+    return found
+
+
 _Spans = dict[int, tuple[int, str, str]]
 
 

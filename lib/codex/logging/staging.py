@@ -121,11 +121,11 @@ class _Folder:
         self.change_index("add", "--", ".gitattributes", folder=self.top)
 
 
-def stage(database: str | None, copy: str, *, scanned: bool) -> Staged:
+def stage(database: str | None, copy: str, *, scanned: bool, copy_for_both: bool = False) -> Staged:
     """`git add` the copy, and the database (None: not that) in the same folder.
 
-    With `scanned` nothing of the database is staged that came after the scan. Outside a repository, or without git,
-    that is a note.
+    With `scanned` nothing of the database is staged that came after the scan; with `copy_for_both` nothing of it at
+    all: the copy is staged in its place. Outside a repository, or without git, that is a note.
     """
     staged = Staged([], [], [])
     paths = {os.path.basename(path): path for path in (database, copy) if path is not None}
@@ -139,7 +139,8 @@ def stage(database: str | None, copy: str, *, scanned: bool) -> Staged:
     for name in names:
         try:
             if database is not None and paths[name] == database:
-                _add_database(folder, database, copy, scanned)
+                if copy_for_both or not _add_still(folder, database, scanned):
+                    _add_as(folder, copy, name)
             else:
                 folder.add(name)
         except (_GitError, apsw.Error) as error:
@@ -217,16 +218,19 @@ def _may_set_up_lfs() -> bool:
     return os.environ.get("ALLOW_AUTOLFS", "").strip().lower() in {"1", "true", "yes", "on"}
 
 
-def _add_database(folder: _Folder, database: str, copy: str, scanned: bool) -> None:
+def _add_still(folder: _Folder, database: str, scanned: bool) -> bool:
+    """Add the database's file; False where that alone isn't all, or has rows that weren't scanned for secrets."""
     # git reads the file alone. While the log holds rows, or a checkpoint writes pages, that would be less than a
-    # database, or a torn one. So the log is emptied into the file, which is held still while git reads it; where
-    # somebody prevents that, or rows have come that were not scanned for secrets, the finished copy is staged under the
-    # database's path, through that path's filters.
-    name = os.path.basename(database)
+    # database, or a torn one. So the log is emptied into the file, which is held still while git reads it.
     with _still(database) as connection:
-        if connection is not None and (not scanned or is_scanned(connection)):
-            folder.add(name)
-            return
+        if connection is None or (scanned and not is_scanned(connection)):
+            return False
+        folder.add(os.path.basename(database))
+        return True
+
+
+def _add_as(folder: _Folder, copy: str, name: str) -> None:
+    """Stage the copy under another file's path, through that path's filters."""
     blob = folder.git("hash-object", "-w", f"--path={name}", "--", os.path.basename(copy)).strip()
     folder.change_index("update-index", "--add", "--cacheinfo", f"100644,{blob},{folder.prefix}{name}")
 

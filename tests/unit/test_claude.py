@@ -55,6 +55,7 @@ def test_a_message_gives_one_event_for_each_block() -> None:
         ),
         (None, ""),
         ({"odd": 1}, '{"odd": 1}'),
+        ([{"type": ["image"]}], '{"type":["image"]}'),
     ],
 )
 def test_a_tools_output_is_text(content: object, expected: str) -> None:

@@ -75,7 +75,7 @@ def _block(block: dict[str, Any] | str) -> str:
     source = block.get("source")
     if isinstance(source, dict) and isinstance(source.get("data"), str):
         return image(str(source.get("media_type") or "image"), len(source["data"]))
-    if kind in {"input_image", "image", "encrypted_content"}:
+    if kind in ("input_image", "image", "encrypted_content"):  # by comparison: a list can't be hashed
         return f"[{kind}]"
     return _ENCODE(block).decode()
 

@@ -154,29 +154,14 @@ CREATE TABLE codex_sink.redacted_spans (
     PRIMARY KEY (generation, "offset")
 );
 
--- Full-text search, filled behind a watermark of its own: to fill it with the events would make them three times as slow.
--- Of a generation the events up to search_watermarks.event, which is events.id, are in it.
-CREATE TABLE codex_sink.words (
-    session_id text NOT NULL,
-    id bigint NOT NULL,
-    words tsvector NOT NULL,
-    PRIMARY KEY (id, session_id)
-);
-CREATE INDEX words_by_word ON codex_sink.words USING gin (words);
-CREATE TABLE codex_sink.search_watermarks (
-    generation bigint PRIMARY KEY,
-    event bigint NOT NULL
-);
-
 -- Spread over the nodes where there are some: the events by session, the ledger on each, so that every join is local.
 DO $$
 BEGIN
     IF EXISTS (SELECT FROM pg_extension WHERE extname = 'citus') THEN
         PERFORM create_reference_table(format('codex_sink.%I', name)::regclass)
-        FROM unnest(ARRAY['hosts', 'streams', 'generations', 'summaries', 'usage', 'tombstones', 'redacted_spans',
-                          'search_watermarks']) AS name;
+        FROM unnest(ARRAY['hosts', 'streams', 'generations', 'summaries', 'usage', 'tombstones', 'redacted_spans'])
+             AS name;
         PERFORM create_distributed_table('codex_sink.events', 'session_id');
-        PERFORM create_distributed_table('codex_sink.words', 'session_id', colocate_with => 'codex_sink.events');
         PERFORM create_distributed_table('codex_sink.ingest_rejects', 'session_id', colocate_with => 'codex_sink.events');
     END IF;
 END $$;
@@ -202,52 +187,6 @@ BEGIN
         name, extract(epoch FROM month), extract(epoch FROM month + interval '1 month'));
 EXCEPTION WHEN check_violation THEN
     NULL;
-END $$;
-
--- What a text is found by: its words of letters and digits, in lower case; of a long text those of its begin.
-CREATE FUNCTION codex_sink.words_of(message text) RETURNS tsvector
-LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT to_tsvector('simple', regexp_replace(left(message, 131072), '[^[:alnum:]]+', ' ', 'g'))
-$$;
-
--- Bring the search up to what is here, about so many events; how many it took. 0 also where somebody else is at it.
-CREATE FUNCTION codex_sink.index_words(count integer) RETURNS bigint
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-DECLARE
-    behind record;
-    taken bigint;
-    last bigint;
-    done bigint := 0;
-BEGIN
-    IF NOT pg_try_advisory_xact_lock(1129530418) THEN
-        RETURN 0;
-    END IF;
-    FOR behind IN
-        SELECT g.id, s.session_id, coalesce(w.event, g.id << 40) AS event,
-               (g.id << 40) | (g.sent_event & 1099511627775) AS sent
-        FROM codex_sink.generations AS g
-        JOIN codex_sink.streams AS s ON s.id = g.stream
-        LEFT JOIN codex_sink.search_watermarks AS w ON w.generation = g.id
-        WHERE (g.id << 40) | (g.sent_event & 1099511627775) > coalesce(w.event, g.id << 40)
-          AND g.how IS DISTINCT FROM 'purged'
-        ORDER BY g.id
-    LOOP
-        SELECT count(*), max(e.id) INTO taken, last
-        FROM (SELECT id FROM codex_sink.events
-              WHERE id > behind.event AND id <= behind.sent AND session_id = behind.session_id
-              ORDER BY id LIMIT count - done) AS e;
-        IF taken > 0 THEN
-            INSERT INTO codex_sink.words
-            SELECT session_id, id, codex_sink.words_of(message) FROM codex_sink.events
-            WHERE id > behind.event AND id <= last AND session_id = behind.session_id;
-        END IF;
-        done := done + taken;
-        INSERT INTO codex_sink.search_watermarks AS w
-        VALUES (behind.id, CASE WHEN done < count THEN behind.sent ELSE last END)
-        ON CONFLICT (generation) DO UPDATE SET event = excluded.event;
-        EXIT WHEN done >= count;
-    END LOOP;
-    RETURN done;
 END $$;
 
 -- A host tells of itself.

@@ -220,8 +220,8 @@ def test_too_much_that_is_not_indexed_is_told(importer: Importer, monkeypatch: p
 
 def test_frequent_words_are_bounded(importer: Importer, monkeypatch: pytest.MonkeyPatch) -> None:
     """Only the newest hits are ranked, and only the newest are asked for what filters say; that is told."""
-    monkeypatch.setattr("codex.logs.read.search.RANKED", 5)
-    monkeypatch.setattr("codex.logs.read.search.SCANNED", 20)
+    monkeypatch.setattr("codex.logs.read.index.RANKED", 5)
+    monkeypatch.setattr("codex.logs.read.index.SCANNED", 20)
     say(importer, "s", "rare common", ts="2026-01-01T00:00:00Z", type="other")
     say(importer, "s", *["common"] * 50, ts="2026-01-02T00:00:00Z")
     index(importer)

@@ -17,6 +17,7 @@ T = TypeVar("T")
 DEFAULT_LOG_DIR = ".codex/sessions"
 DEFAULT_DATABASE = ".codex/session_logs.db"
 _WORKSPACE = "GH_COPILOT_WORKSPACE"
+_SHARED = ("postgresql://", "postgres://")
 LINE_LIMIT = 64 << 20
 BATCH_BYTES = 1 << 20
 REDACT = ("off", "ingest")
@@ -57,7 +58,7 @@ def resolve_database(argument: str | os.PathLike[str] | None = None) -> str:
             raise ConfigError(
                 f"{os.fspath(argument)} is the name of a log, not of a database", hint="Give a *.db file."
             )
-        return absolute(expanded(argument))
+        return absolute(expanded(_file(argument)))
     return (None if database_variable() else _database_of_file()) or environment_database()
 
 
@@ -66,7 +67,7 @@ def environment_database() -> str:
     variable = database_variable()
     if variable is None:
         return _setting(DEFAULT_DATABASE)
-    chosen = os.environ[variable]
+    chosen = _file(os.environ[variable])
     return _setting(expanded(os.path.join(chosen, "databases", "codex_log.db") if variable == _WORKSPACE else chosen))
 
 
@@ -104,7 +105,25 @@ def file_database(value: object, path: str) -> str:
     """The database that `db` of a file at `path` names, beginning in that file's folder. Raises ConfigError."""
     if not isinstance(value, str) or not value or _is_log(value):
         raise ConfigError(f"{value!r} is no name of a database", hint="Give the path of a *.db file.")
-    return absolute(os.path.join(os.path.dirname(path), expanded(value)))
+    return absolute(os.path.join(os.path.dirname(path), expanded(_file(value))))
+
+
+def database_url(argument: str | os.PathLike[str] | None = None) -> str | None:
+    """The URL of a shared database, where the argument, CODEX_LOG_DB_PATH or CODEX_DB_PATH names one, and no file."""
+    variable = None if argument else database_variable()
+    chosen = os.fspath(argument) if argument else os.environ.get(variable or "", "")
+    return chosen if chosen.startswith(_SHARED) else None
+
+
+def _file(path: str | os.PathLike[str]) -> str:
+    """The path, where it is none of a shared database, of which a file would be made else. Raises ConfigError."""
+    text = os.fspath(path)
+    if text.startswith(_SHARED):  # the message doesn't show it: it may hold a password
+        raise ConfigError(
+            "a URL names a shared database, and this takes a file",
+            hint="Give a *.db file. What shows sessions, searches and counts in `codex-logs` takes a URL.",
+        )
+    return text
 
 
 def single_log(argument: str | os.PathLike[str] | None = None) -> str | None:

@@ -160,7 +160,8 @@ def command(session: str, output: str | None, db: str | None) -> int:
 
     Files that are gone come from the record in the database, byte for byte.
     """
-    with session_opened(db, session) as (opened, chosen):
+    with session_opened(db, session) as (database, chosen):
+        opened = database.file()
         path = config.absolute(output or f"{plain_name(chosen)}.zip")
         names = write_zip(path, members(opened, chosen))
     click.echo(f"{path}: {', '.join(names)}")

@@ -17,7 +17,8 @@ from codex.logs.chosen import SESSION, session_opened
 @db_option
 def command(session: str, seq: int, db: str | None) -> int:
     """Give one line's exact bytes, its line end included; SEQ is its number in session_events."""
-    with session_opened(db, session) as (opened, chosen):
+    with session_opened(db, session) as (database, chosen):
+        opened = database.file()
         line = raw_line(opened.connection, opened.streams(chosen), seq)
     sys.stdout.buffer.write(line)
     sys.stdout.buffer.flush()

@@ -13,11 +13,12 @@ from typing import get_args
 import click
 
 from codex.logging.plain import one_line, visible
-from codex.logging.reading import reading
 from codex.logging.store.connection import translated
 from codex.logging.terminal import db_option, json_option
+from codex.logs.database import host_option, reading
 from codex.logs.query import CHOICES, TIMES, parse
-from codex.logs.read.search import CONTEXT, MOST_CONTEXT, RANKED, SCANNED, Found, Hit, Piece, Sort, search
+from codex.logs.read.index import RANKED, SCANNED
+from codex.logs.read.search import CONTEXT, MOST_CONTEXT, Found, Hit, Piece, Sort, search
 from codex.logs.read.sessions import names
 from codex.logs.shown import colour
 from codex.logs.shown.paged import print_paged
@@ -51,6 +52,7 @@ _INDENT = "    "
 @click.option("--exhaustive", is_flag=True, help="Look at every hit of a frequent word, however long that takes.")
 @click.option("--pager/--no-pager", default=True, help="On a terminal: by PAGER, else less.  [default: --pager]")
 @db_option
+@host_option
 @json_option
 def command(
     words: tuple[str, ...],
@@ -61,6 +63,7 @@ def command(
     exhaustive: bool,
     pager: bool,
     db: str | None,
+    host: str | None,
     as_json: bool,
 ) -> int:
     """Find what was said: messages that hold all of these words.
@@ -77,7 +80,7 @@ def command(
     text = " ".join(words)
     query = parse(text, time.time())
     options = {"limit": limit, "offset": offset, "sort": sort, "context": context, "exhaustive": exhaustive}
-    with reading(db) as opened, translated(opened.path):
+    with reading(db, host=host) as opened, translated(opened.path):
         found = search(opened.connection, query, **options)  # type: ignore[arg-type]
         if as_json:
             _print_json(text, found)

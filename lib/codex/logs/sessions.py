@@ -13,10 +13,10 @@ from typing import NamedTuple
 import click
 
 from codex.logging.listing import print_json, time_option
-from codex.logging.reading import reading
 from codex.logging.store.connection import translated
 from codex.logging.terminal import db_option, json_option
 from codex.logs.chosen import SESSION
+from codex.logs.database import host_option, reading
 from codex.logs.read.sessions import SORTS, Choice, Session, find, names, sessions
 from codex.logs.shown.colour import Labels
 from codex.logs.shown.tables import print_table
@@ -54,6 +54,7 @@ class _Column(NamedTuple):
 @click.option("--reverse", is_flag=True, help="The other way round.")
 @click.option("--limit", type=click.IntRange(min=0), default=50, show_default=True, metavar="N", help="At most N.")
 @db_option
+@host_option
 @json_option
 def command(
     agent: str | None,
@@ -68,6 +69,7 @@ def command(
     reverse: bool,
     limit: int,
     db: str | None,
+    host: str | None,
     as_json: bool,
 ) -> int:
     """List the agents' sessions, that with the latest event first.
@@ -76,7 +78,7 @@ def command(
     terminal a session is named by the beginning of its id that no other one has, which every command takes.
     Exit codes: 0 listed, 1 unexpected, 2 a bad time, no such parent, no database.
     """
-    with reading(db) as opened, translated(opened.path):
+    with reading(db, host=host) as opened, translated(opened.path):
         above = parent and find(opened.connection, parent)
         choice = Choice(agent, project, state, after, before, model, above, top)
         found = list(sessions(opened.connection, choice, sort=sort, reverse=reverse, limit=limit))

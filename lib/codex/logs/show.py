@@ -10,12 +10,13 @@ from itertools import chain
 
 import click
 
+from codex.logging import reading as files
 from codex.logging.errors import CodexLoggingError
 from codex.logging.listing import print_json
 from codex.logging.plain import one_line
-from codex.logging.reading import Opened
 from codex.logging.terminal import db_option, json_option
 from codex.logs.chosen import SESSION, session_opened
+from codex.logs.database import Opened, host_option
 from codex.logs.read.events import Event, Filters, event_at, events, every
 from codex.logs.read.sessions import NoSuchSessionError, Session, children, session
 from codex.logs.shown import colour
@@ -42,6 +43,7 @@ _WIDEST = 100
 @click.option("--raw", is_flag=True, help="The exact bytes instead, of all lines or of those chosen.")
 @click.option("--pager/--no-pager", default=True, help="On a terminal: by PAGER, else less.  [default: --pager]")
 @db_option
+@host_option
 @json_option
 def command(
     session_id: str,
@@ -54,6 +56,7 @@ def command(
     raw: bool,
     pager: bool,
     db: str | None,
+    host: str | None,
     as_json: bool,
 ) -> int:
     """Show what was said and done in a session; without one, in that with the latest event.
@@ -64,9 +67,9 @@ def command(
     if raw and as_json:
         raise click.UsageError("give --raw or --json, not both")
     filters = Filters(roles, kinds, first=first, last=last)
-    with session_opened(db, session_id) as (opened, chosen):
+    with session_opened(db, session_id, host) as (opened, chosen):
         if raw and not (at or first or last or roles or kinds):
-            _print_bytes(_whole(opened, chosen))
+            _print_bytes(_whole(opened.file(), chosen))
             return 0
         if not events(opened.connection, chosen, limit=1):
             raise CodexLoggingError(
@@ -74,7 +77,7 @@ def command(
             )
         mark, found = _chosen_events(opened, chosen, at, filters)
         if raw:
-            _print_bytes(_lines(opened, found))
+            _print_bytes(_lines(opened.file(), found))
         elif as_json:
             print_json(event.as_dict() for event in found)
         else:
@@ -135,7 +138,7 @@ def _print_bytes(pieces: Iterable[bytes]) -> None:
     sys.stdout.buffer.flush()
 
 
-def _whole(opened: Opened, session_id: str) -> Iterator[bytes]:
+def _whole(opened: files.Opened, session_id: str) -> Iterator[bytes]:
     """The recorded bytes of the generations that stand, as `codex-ingestd restore` gives them."""
     if opened.single:
         return _lines(opened, every(opened.connection, session_id))
@@ -144,7 +147,7 @@ def _whole(opened: Opened, session_id: str) -> Iterator[bytes]:
     return restored(opened.connection, chosen_generations(opened.streams(session_id), None))
 
 
-def _lines(opened: Opened, found: Iterable[Event]) -> Iterator[bytes]:
+def _lines(opened: files.Opened, found: Iterable[Event]) -> Iterator[bytes]:
     """Each object as it was written, on a line of its own; rows that an old table alone has give none."""
     from codex.logging.store.record import Record
 

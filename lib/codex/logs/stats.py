@@ -13,10 +13,10 @@ import click
 
 from codex.logging.events import iso_time
 from codex.logging.listing import print_json, time_option
-from codex.logging.reading import Opened, reading
 from codex.logging.store.connection import translated
 from codex.logging.terminal import db_option, json_option
 from codex.logs.chosen import SESSION
+from codex.logs.database import Opened, host_option, reading
 from codex.logs.prices import Prices, Spent, read_prices, spent
 from codex.logs.read import stats, usage
 from codex.logs.read.sessions import find
@@ -92,6 +92,7 @@ class Overview(NamedTuple):
 )
 @click.option("--prices", type=click.Path(), help="Another price list.  [env: CODEX_PRICES]")
 @db_option
+@host_option
 @json_option
 def command(
     by: str | None,
@@ -103,6 +104,7 @@ def command(
     limit: int | None,
     prices: str | None,
     db: str | None,
+    host: str | None,
     as_json: bool,
 ) -> int:
     """Count events, turns, tool calls, errors, tokens and cost; days and hours are those of this machine's clock.
@@ -110,7 +112,7 @@ def command(
     A turn begins with what a person says. History that a session copied from another one doesn't count.
     """
     listed = read_prices(prices)
-    with reading(db) as opened, translated(opened.path):
+    with reading(db, host=host) as opened, translated(opened.path):
         session = None if session_id is None else find(opened.connection, session_id)
         selection = Selection(after, before, agent, project, session)
         if by is None:

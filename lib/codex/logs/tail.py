@@ -13,13 +13,15 @@ from functools import cache
 
 import click
 
+from codex.logging import reading as files
 from codex.logging.listing import to_json
 from codex.logging.plain import one_line, visible
-from codex.logging.reading import Opened, reading
 from codex.logging.served import is_served
-from codex.logging.store.connection import has_relation, translated
+from codex.logging.store.connection import translated
 from codex.logging.terminal import db_option
 from codex.logs.chosen import SESSION
+from codex.logs.database import Opened, host_option, reading
+from codex.logs.read.engine import has_relation
 from codex.logs.read.events import Event, Filters, newest
 from codex.logs.read.following import Following
 from codex.logs.read.sessions import NoSuchSessionError, find, names
@@ -48,6 +50,7 @@ _MARKS = {"reasoning": "thinks", "tool_call": "calls", "tool_result": "gets"}
 @click.option("--tool", "tools", multiple=True, metavar="NAME", help="Only calls of this tool.")
 @click.option("--full", is_flag=True, help="Whole messages, with their lines, instead of one line each.")
 @db_option
+@host_option
 @click.option("--json", "as_json", is_flag=True, help="For machines: one JSON object a line.")
 def command(
     sessions: tuple[str, ...],
@@ -58,6 +61,7 @@ def command(
     tools: tuple[str, ...],
     full: bool,
     db: str | None,
+    host: str | None,
     as_json: bool,
 ) -> int:
     """Show the newest events of all sessions, or of these, by time; with -f go on with those that come.
@@ -66,17 +70,17 @@ def command(
     Exit codes: 0 shown, 1 unexpected, 2 no such session, no database, 130 ended by Ctrl-C.
     """
     filters = Filters(roles, kinds, tools, said=not (as_json or kinds))
-    with reading(db) as opened, translated(opened.path):
+    with reading(db, host=host) as opened, translated(opened.path):
         show = _as_json if as_json else _Lines(colour.Labels(lambda: names(opened.connection)), full)
         chosen = _chosen(opened, sessions)
-        with _snapshot(opened):
-            following = Following(opened.connection, chosen, filters) if follow else None
+        with opened.connection:  # both see one state
+            following = Following(opened.file().connection, chosen, filters) if follow else None
             found = newest(opened.connection, lines, chosen, filters)
         show(found)
-        seen = None if following is None else _follow(opened, following, show)
+        seen = None if following is None else _follow(opened.file(), following, show)
     while seen is not None:
-        with reading(db) as opened, translated(opened.path):
-            seen = _follow(opened, Following(opened.connection, chosen, filters, seen), show)
+        with reading(db, host=host) as opened, translated(opened.path):
+            seen = _follow(opened.file(), Following(opened.file().connection, chosen, filters, seen), show)
     return 0
 
 
@@ -87,20 +91,9 @@ def _chosen(opened: Opened, sessions: tuple[str, ...]) -> list[str] | None:
     return [find(opened.connection, text) for text in sessions] or None
 
 
-class _snapshot:  # noqa: N801 - a context manager
-    """One state of the database for several queries."""
-
-    def __init__(self, opened: Opened) -> None:
-        self._connection = opened.connection
-
-    def __enter__(self) -> None:
-        self._connection.execute("BEGIN")
-
-    def __exit__(self, *error: object) -> None:
-        self._connection.execute("COMMIT")
-
-
-def _follow(opened: Opened, following: Following, show: Callable[[Iterable[Event]], None]) -> dict[str, int] | None:
+def _follow(
+    opened: files.Opened, following: Following, show: Callable[[Iterable[Event]], None]
+) -> dict[str, int] | None:
     """Show what is committed, until nobody reads it any more; where no daemon does, bring in what is pending.
 
     It gives what was seen when another file has taken the database's place, as a rebuild does.

@@ -7,10 +7,10 @@ import time
 import click
 
 from codex.logging.listing import print_json, time_option
-from codex.logging.reading import reading
 from codex.logging.store.connection import translated
 from codex.logging.terminal import db_option, json_option
 from codex.logs.chosen import SESSION
+from codex.logs.database import host_option, reading
 from codex.logs.prices import read_prices, spent
 from codex.logs.read.sessions import find
 from codex.logs.read.usage import BY, read_usage
@@ -33,6 +33,7 @@ _COLUMNS = ("calls", "input", "cache read", "cache write", "output", "inherited"
 )
 @click.option("--prices", type=click.Path(), help="Another price list.  [env: CODEX_PRICES]")
 @db_option
+@host_option
 @json_option
 def command(
     by: str,
@@ -42,6 +43,7 @@ def command(
     before: float | None,
     prices: str | None,
     db: str | None,
+    host: str | None,
     as_json: bool,
 ) -> int:
     """Show the tokens that model calls took, and their cost where the model's price is known.
@@ -50,7 +52,7 @@ def command(
     from, repeated ones are told again: neither is in the other columns.
     """
     listed = read_prices(prices)
-    with reading(db) as opened, translated(opened.path):
+    with reading(db, host=host) as opened, translated(opened.path):
         session_id = session_id and find(opened.connection, session_id)
         tokens = read_usage(opened.connection, by, after=after, before=before, agent=agent, session=session_id)
         rows = list(spent(tokens, listed))

@@ -12,10 +12,10 @@ import click
 
 from codex.logging.errors import ConfigError
 from codex.logging.listing import time_option
-from codex.logging.reading import Opened, reading
 from codex.logging.store.connection import translated
 from codex.logging.terminal import db_option
 from codex.logs.chosen import SESSION
+from codex.logs.database import Opened, host_option, reading
 from codex.logs.export.target import target
 from codex.logs.export.transcript import Transcript
 from codex.logs.read.events import Event, Filters, every
@@ -58,6 +58,7 @@ _FORMS = {
 @click.option("--after", callback=time_option, metavar="TIME", help="From this time on: ISO 8601, or 24h, 7d, today.")
 @click.option("--before", callback=time_option, metavar="TIME", help="Up to this time.")
 @db_option
+@host_option
 def command(
     wanted: tuple[str, ...],
     everything: bool,
@@ -70,6 +71,7 @@ def command(
     after: float | None,
     before: float | None,
     db: str | None,
+    host: str | None,
 ) -> int:
     """Write sessions as JSON lines, CSV, Markdown, a page that needs nothing else, or Parquet.
 
@@ -83,7 +85,7 @@ def command(
     chosen = _form(form, output)
     filters = Filters(roles, kinds, tools, after, before)
     counts = {"sessions": 0, "events": 0}
-    with reading(db) as opened:
+    with reading(db, host=host) as opened:
         with translated(opened.path):
             found = names(opened.connection) if everything else [find(opened.connection, text) for text in wanted]
         with target(output, force=force) as file:

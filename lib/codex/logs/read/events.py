@@ -13,11 +13,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from operator import itemgetter
 from typing import Any, NamedTuple
 
-import apsw
-
 from codex.logging.events import iso_time
 from codex.logging.rows import meta_value
-from codex.logging.store.connection import has_relation, scalar
+from codex.logs.read.engine import Connection, has_relation, scalar
 
 _FIELDS = """
        {seq}, {part}, ts, role, kind, message, meta, tool, model, call_id, parent, coalesce(inherited, 0),
@@ -58,7 +56,7 @@ LEFT JOIN summaries AS m ON m.generation = g.id
 WHERE :sessions IS NULL OR s.session_id IN (SELECT value FROM json_each(:sessions))
 ORDER BY 3 DESC"""
 _SESSION_OF = "SELECT s.session_id FROM generations AS g JOIN streams AS s ON s.id = g.stream WHERE g.id = ?"
-_COUNT = "SELECT count(*) FROM events WHERE id BETWEEN ?1 << 40 AND (?1 << 40) + 0xffffffffff"
+_COUNT = "SELECT count(*) FROM events WHERE id > ? AND id < ?"
 _HAS_OLD_ROWS = "SELECT 1 FROM legacy_session_events WHERE session_id = ? AND NOT found LIMIT 1"
 _PAGE = 500
 _FIRST, _BEYOND = (-1, 0, 0), (1 << 62, 0, 0)
@@ -112,7 +110,7 @@ class Filters(NamedTuple):
     first: int | None = None
     last: int | None = None
 
-    def values(self) -> dict[str, apsw.SQLiteValue]:
+    def values(self) -> dict[str, object]:
         """For the queries."""
         return {
             "roles": json.dumps(self.roles) if self.roles else None,
@@ -130,7 +128,7 @@ ALL = Filters()
 
 
 def events(
-    connection: apsw.Connection,
+    connection: Connection,
     session_id: str,
     *,
     after: int | None = None,
@@ -149,7 +147,7 @@ def events(
 
 
 def every(
-    connection: apsw.Connection,
+    connection: Connection,
     session_id: str,
     *,
     after: int | None = None,
@@ -162,14 +160,14 @@ def every(
         after = page[-1].position
 
 
-def count(connection: apsw.Connection, session_id: str) -> int:
+def count(connection: Connection, session_id: str) -> int:
     """How many events a session has."""
     if _stands_in_views(connection, session_id):
         return int(scalar(connection, _VIEW_COUNT, (session_id,)))
-    return sum(int(scalar(connection, _COUNT, (life,))) for life in _lives(connection, session_id))
+    return sum(int(scalar(connection, _COUNT, span(life, None, None))) for life in _lives(connection, session_id))
 
 
-def event_at(connection: apsw.Connection, session_id: str, seq: int, part: int = 0) -> Event | None:
+def event_at(connection: Connection, session_id: str, seq: int, part: int = 0) -> Event | None:
     """The event of a line; `part` counts the objects on it from 0."""
     if _stands_in_views(connection, session_id):
         found = _lines(connection, session_id, (seq, part, -1), (seq, part, _BEYOND[0]), 1, False, ALL)
@@ -181,7 +179,7 @@ def event_at(connection: apsw.Connection, session_id: str, seq: int, part: int =
     return None
 
 
-def event(connection: apsw.Connection, position: int) -> Event | None:
+def event(connection: Connection, position: int) -> Event | None:
     """The event at a position that isn't negative, also where a rewrite has superseded it."""
     session_id = scalar(connection, _SESSION_OF, (position >> 40,))
     found = of_life(connection, str(session_id), (position - 1, position + 1), 1, False, ALL)
@@ -189,7 +187,7 @@ def event(connection: apsw.Connection, position: int) -> Event | None:
 
 
 def newest(
-    connection: apsw.Connection, limit: int, sessions: Sequence[str] | None = None, filters: Filters = ALL
+    connection: Connection, limit: int, sessions: Sequence[str] | None = None, filters: Filters = ALL
 ) -> list[Event]:
     """The latest events of these sessions, or of all: by time, and each session's in its own order."""
     if sessions is not None and len(sessions) == 1:
@@ -213,7 +211,7 @@ def newest(
 
 
 def _window(
-    connection: apsw.Connection,
+    connection: Connection,
     session_id: str,
     after: int | None,
     before: int | None,
@@ -235,7 +233,7 @@ def _window(
     return found
 
 
-def _lives(connection: apsw.Connection, session_id: str) -> list[int]:
+def _lives(connection: Connection, session_id: str) -> list[int]:
     """The session's generations that stand, in their order."""
     return [int(str(life)) for (life,) in connection.execute(_LIVES, (session_id,)).fetchall()]
 
@@ -247,7 +245,7 @@ def span(life: int, after: int | None, before: int | None) -> tuple[int, int]:
 
 
 def of_life(
-    connection: apsw.Connection,
+    connection: Connection,
     session_id: str,
     between: tuple[int, int],
     limit: int,
@@ -260,7 +258,7 @@ def of_life(
 
 
 def _lines(
-    connection: apsw.Connection,
+    connection: Connection,
     session_id: str,
     low: tuple[int, int, int],
     high: tuple[int, int, int],
@@ -274,7 +272,7 @@ def _lines(
     return _shown(connection.execute(_VIEW_BACKWARD if backward else _VIEW_FORWARD, values))
 
 
-def _line_of(connection: apsw.Connection, session_id: str, position: int) -> tuple[int, int, int]:
+def _line_of(connection: Connection, session_id: str, position: int) -> tuple[int, int, int]:
     """Where the event at a position stands in the view."""
     if position >= 0:
         return position >> 8 & 0xFFFFFFFF, position & 0xFF, position >> 40
@@ -282,7 +280,7 @@ def _line_of(connection: apsw.Connection, session_id: str, position: int) -> tup
     return _FIRST if row is None else (int(str(row[0])), int(str(row[1])), int(str(row[2])))
 
 
-def _stands_in_views(connection: apsw.Connection, session_id: str) -> bool:
+def _stands_in_views(connection: Connection, session_id: str) -> bool:
     """Whether some of the session's events, or their session, stand elsewhere than in our tables."""
     if has_relation(connection, "by_record"):
         return True
@@ -290,7 +288,7 @@ def _stands_in_views(connection: apsw.Connection, session_id: str) -> bool:
     return old and scalar(connection, _HAS_OLD_ROWS, (session_id,)) is not None
 
 
-def _has_views_of_its_own(connection: apsw.Connection) -> bool:
+def _has_views_of_its_own(connection: Connection) -> bool:
     return has_relation(connection, "by_record") or has_relation(connection, "legacy_session_events")
 
 
@@ -314,5 +312,5 @@ def _shown(rows: Iterable[Any]) -> list[Event]:
     return [Event(*row) for row in rows]
 
 
-def rows(connection: apsw.Connection, query: str, values: dict[str, apsw.SQLiteValue] | None = None) -> list[Any]:
+def rows(connection: Connection, query: str, values: dict[str, object] | None = None) -> list[Any]:
     return connection.execute(query, values or {}).fetchall()

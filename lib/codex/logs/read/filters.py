@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
-import apsw
-
 from codex.logs.query import Choice, Query
+from codex.logs.read.engine import Connection
 from codex.logs.read.sessions import find
 
 _LIVES = """
@@ -68,7 +67,7 @@ def _ends(value: str | None, wish: str) -> bool:
     return path == end or path.endswith((f"/{end}", f"\\{end}"))
 
 
-def lives_of(connection: apsw.Connection, query: Query) -> list[Life] | None:
+def lives_of(connection: Connection, query: Query) -> list[Life] | None:
     """The generations that the filters leave, oldest first; None where no filter is about them.
 
     Raises NoSuchSessionError.
@@ -88,12 +87,12 @@ def lives_of(connection: apsw.Connection, query: Query) -> list[Life] | None:
     ]
 
 
-def session_filter(connection: apsw.Connection, query: Query) -> Callable[[str], bool]:
+def session_filter(connection: Connection, query: Query) -> Callable[[str], bool]:
     """Whether a session is one that the filters leave. Raises NoSuchSessionError."""
     chosen = Choice(*(tuple(_session(connection, wish) for wish in wishes) for wishes in query.session))
     return lambda session_id: _suits(chosen, session_id, _is_like)
 
 
-def _session(connection: apsw.Connection, wish: str) -> str:
+def _session(connection: Connection, wish: str) -> str:
     """The id of the session that is meant; what ends in `*` means all that begin like it."""
     return wish if wish.endswith("*") else find(connection, wish)

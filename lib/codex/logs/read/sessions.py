@@ -8,11 +8,9 @@ from collections.abc import Iterable, Iterator
 from difflib import get_close_matches
 from typing import NamedTuple
 
-import apsw
-
 from codex.logging.errors import CodexLoggingError
 from codex.logging.events import iso_time
-from codex.logging.store.connection import has_relation, scalar
+from codex.logs.read.engine import OF_PROJECT, Connection, has_relation, is_local, scalar
 
 _SORTS = {
     "last": "max(l.last_event)",
@@ -20,15 +18,15 @@ _SORTS = {
     "events": "sum(l.events)",
     "errors": "sum(l.errors)",
     "tokens": """(SELECT coalesce(sum(u.input + u.cache_read + u.cache_write + u.output), 0) FROM session_usage AS u
-                  WHERE u.session_id = l.session_id AND NOT u.inherited)""",
+                  WHERE u.session_id = l.session_id AND u.inherited = 0)""",
 }
 SORTS = tuple(_SORTS)
 _CHOSEN = {
     (name, reverse): f"""
 SELECT l.session_id FROM session_lives AS l
-WHERE (:agent IS NULL OR l.agent = :agent) AND (:project IS NULL OR l.cwd = :project OR l.cwd LIKE '%/' || :project)
+WHERE (:agent IS NULL OR l.agent = :agent) AND (:project IS NULL OR {OF_PROJECT.format(path="l.cwd")})
   AND (:parent IS NULL OR l.parent_session_id = :parent) AND (:top = 0 OR l.parent_session_id IS NULL)
-  AND (:model IS NULL OR EXISTS (SELECT 1 FROM json_each(l.models) WHERE value LIKE '%' || :model || '%'))
+  AND (:model IS NULL OR EXISTS (SELECT 1 FROM json_each(l.models) WHERE instr(lower(value), lower(:model)) > 0))
 GROUP BY l.session_id
 HAVING (:after IS NULL OR max(l.last_event) >= :after) AND (:before IS NULL OR min(l.started) <= :before)
 ORDER BY {key} {"ASC" if reverse else "DESC"} NULLS LAST, l.session_id"""  # noqa: S608
@@ -40,7 +38,7 @@ SELECT session_id, agent, cwd, branch, "commit", title, models, started, last_ev
        errors, tokens, inherited_tokens, repeated_tokens, state, parent_session_id, forked_from
 FROM sessions WHERE session_id = ?"""
 _ROOTS = "SELECT root FROM streams WHERE session_id = ? AND format = 'codex'"
-_CHILDREN = "SELECT DISTINCT session_id FROM streams WHERE parent_session_id = ? ORDER BY id"
+_CHILDREN = "SELECT session_id FROM streams WHERE parent_session_id = ? GROUP BY session_id ORDER BY min(id)"
 _IS_STREAM = "SELECT 1 FROM streams WHERE session_id = ?"
 _IS_SESSION = "SELECT 1 FROM session_events WHERE session_id = ? LIMIT 1"
 _STREAMS = "SELECT DISTINCT session_id FROM streams"
@@ -107,7 +105,7 @@ class Choice(NamedTuple):
 
 
 def sessions(
-    connection: apsw.Connection,
+    connection: Connection,
     choice: Choice = Choice(),  # noqa: B008
     *,
     sort: str = "last",
@@ -117,7 +115,7 @@ def sessions(
     """The chosen sessions in one of the orders of SORTS: those with the most, or the latest, first; or reversed."""
     if not has_relation(connection, "sessions"):
         return
-    locks = _held_locks()
+    locks = _held_locks(connection)
     left = limit
     for (session_id,) in connection.execute(_CHOSEN[sort, reverse], choice._asdict()).fetchall():
         if left == 0:
@@ -128,12 +126,12 @@ def sessions(
             yield found
 
 
-def session(connection: apsw.Connection, session_id: str) -> Session | None:
+def session(connection: Connection, session_id: str) -> Session | None:
     """One session; None where no line of it is in the database, or only an old table has it."""
-    return _session(connection, session_id, _held_locks()) if has_relation(connection, "sessions") else None
+    return _session(connection, session_id, _held_locks(connection)) if has_relation(connection, "sessions") else None
 
 
-def _session(connection: apsw.Connection, session_id: str, locks: set[int] | None) -> Session | None:
+def _session(connection: Connection, session_id: str, locks: set[int] | None) -> Session | None:
     row = connection.execute(_SESSION, (session_id,)).fetchone()
     found = None if row is None else Session(*row)
     if found is not None and found.agent == "codex" and locks is not None:
@@ -141,12 +139,12 @@ def _session(connection: apsw.Connection, session_id: str, locks: set[int] | Non
     return found
 
 
-def children(connection: apsw.Connection, session_id: str) -> list[str]:
+def children(connection: Connection, session_id: str) -> list[str]:
     """The sessions that this one started: its sub-agents."""
     return [str(child) for (child,) in connection.execute(_CHILDREN, (session_id,))]
 
 
-def find(connection: apsw.Connection, text: str) -> str:
+def find(connection: Connection, text: str) -> str:
     """The session that somebody means: its id, the beginning of it that no other has, or `last`.
 
     A sub-agent is also named by its own part of the id, and where a beginning fits a session and its sub-agents, the
@@ -171,7 +169,7 @@ def find(connection: apsw.Connection, text: str) -> str:
     raise NoSuchSessionError(f"there is no session {text!r} in the database", hint=hint)
 
 
-def latest(connection: apsw.Connection) -> str:
+def latest(connection: Connection) -> str:
     """The session with the latest event, or that which started it. Raises NoSuchSessionError when there is none."""
     ours = has_relation(connection, "session_lives") and not has_relation(connection, "by_record")
     found = scalar(connection, _LATEST) if ours else None
@@ -190,7 +188,7 @@ def latest(connection: apsw.Connection) -> str:
     return str(found)
 
 
-def names(connection: apsw.Connection) -> list[str]:
+def names(connection: Connection) -> list[str]:
     """The ids of all sessions."""
     if has_relation(connection, "by_record"):
         queries = [_RECORDED]
@@ -200,7 +198,7 @@ def names(connection: apsw.Connection) -> list[str]:
     return list(dict.fromkeys(str(name) for query in queries for (name,) in connection.execute(query)))
 
 
-def _is_session(connection: apsw.Connection, session_id: str) -> bool:
+def _is_session(connection: Connection, session_id: str) -> bool:
     ours = has_relation(connection, "streams") and not has_relation(connection, "by_record")
     if ours and scalar(connection, _IS_STREAM, (session_id,)) is not None:
         return True
@@ -225,7 +223,7 @@ def _near_beginnings(text: str, known: Iterable[str]) -> list[str]:
     return [begun[start] for start in get_close_matches(text, begun, _NEAR)]
 
 
-def _as_locked(connection: apsw.Connection, session: Session, locks: set[int]) -> Session:
+def _as_locked(connection: Connection, session: Session, locks: set[int]) -> Session:
     """The session as its thread's writer lock tells: Codex holds it as long as a process has the thread open.
 
     Source: `thread-writer-locks/<thread>.lock` in CODEX_HOME, from 0.147 on. The lock isn't tried, which could make
@@ -252,8 +250,10 @@ def _lock_folder(root: str) -> str | None:
     return None
 
 
-def _held_locks() -> set[int] | None:
-    """The inodes of files that some process has locked; None where the system doesn't tell."""
+def _held_locks(connection: Connection) -> set[int] | None:
+    """The inodes of files that some process has locked; None where the system doesn't tell, or it is others' files."""
+    if not is_local(connection):
+        return None
     try:
         with open(_LOCKS, encoding="ascii") as file:
             return {int(word.split(":")[2]) for line in file for word in line.split() if word.count(":") == 2}

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-import apsw
-
-from codex.logging.store.connection import has_relation
+from codex.logs.read.engine import OF_PROJECT, Connection, has_relation
 
 _KEYS = {
     "day": "strftime('%Y-%m-%d', e.ts, 'unixepoch', 'localtime')",
@@ -27,55 +25,55 @@ _ERROR = """CASE e.kind
          WHEN 'session_end' THEN instr(e.meta, '"error":') > 0
          WHEN 'other' THEN CASE
            WHEN instr(e.meta, '"payload":"exec_command_end"') > 0
-             THEN e.meta GLOB '*"exit_code":[1-9-]*'
+             THEN glob('*"exit_code":[1-9-]*', e.meta)
            WHEN instr(e.meta, '"payload":"patch_apply_end"') > 0 THEN instr(e.meta, '"success":false') > 0
            ELSE instr(e.meta, '"payload":"error"') + instr(e.meta, '"payload":"stream_error"')
              + instr(e.meta, '"subtype":"api_error"') + instr(e.meta, '"subtype":"error"') > 0 END
-         ELSE 0 END"""
+         ELSE FALSE END"""
 # A turn begins with what a person says: Codex tells of it in a line of its own.
 _TURN = """CASE WHEN s.format = 'codex'
-           THEN CASE WHEN e.kind = 'other' THEN instr(e.meta, '"payload":"user_message"') > 0 ELSE 0 END
+           THEN CASE WHEN e.kind = 'other' THEN instr(e.meta, '"payload":"user_message"') > 0 ELSE FALSE END
          WHEN e.role = 'user' AND e.kind = 'message' AND e.part = 0
            THEN coalesce(instr(e.meta, '"isMeta":true') + instr(e.meta, '"isSidechain":true')
              + instr(e.meta, '"isCompactSummary":true'), 0) = 0
-             AND e.message NOT GLOB '<local-command-*' AND e.message NOT GLOB '<command-name>*'
-         ELSE 0 END"""
-_CHOSEN = """
+             AND substr(e.message, 1, 15) <> '<local-command-' AND substr(e.message, 1, 14) <> '<command-name>'
+         ELSE FALSE END"""
+_CHOSEN = f"""
 FROM streams AS s
 JOIN generations AS g ON g.stream = s.id AND g.superseded_by IS NULL
-JOIN events AS e ON e.id BETWEEN g.id << 40 AND (g.id << 40) + 0xffffffffff
+JOIN events AS e ON e.id BETWEEN g.id << 40 AND (g.id << 40) + 1099511627775
 LEFT JOIN summaries AS m ON m.generation = g.id
-WHERE e.inherited IS NOT 1
+WHERE coalesce(e.inherited, 0) = 0
   AND (:after IS NULL OR e.ts >= :after) AND (:before IS NULL OR e.ts <= :before)
   AND (:agent IS NULL OR s.format = :agent) AND (:session IS NULL OR s.session_id = :session)
-  AND (:project IS NULL OR m.cwd = :project OR m.cwd LIKE '%/' || :project)"""
+  AND (:project IS NULL OR {OF_PROJECT.format(path="m.cwd")})"""
 _QUERIES = {
     name: f"""
-SELECT {key}, count(DISTINCT s.id), count(*), total({_TURN}), count(*) FILTER (WHERE e.kind = 'tool_call'),
-       total({_ERROR}), min(e.ts), max(e.ts)
+SELECT {key}, count(DISTINCT s.id), count(*), count(*) FILTER (WHERE {_TURN}),
+       count(*) FILTER (WHERE e.kind = 'tool_call'), count(*) FILTER (WHERE {_ERROR}), min(e.ts), max(e.ts)
 {_CHOSEN}
-GROUP BY 1 ORDER BY 1"""
+GROUP BY 1 ORDER BY 1 NULLS FIRST"""
     for name, key in _KEYS.items()
 }
-# A result names its call, not its tool. What is looked up is made a table of its own first; the plus keeps SQLite from
-# making an index of all events for it.
+# A result names its call, not its tool. What is looked up is made a table of its own first; what stands
+# around a result's kind keeps SQLite from making an index of all events for it.
 _BY_TOOL = f"""
 WITH calls AS MATERIALIZED (
     SELECT e.generation, e.call_id, e.tool, s.id AS stream, e.ts {_CHOSEN} AND e.tool IS NOT NULL
 ), failed AS MATERIALIZED (
-    SELECT e.generation, e.call_id {_CHOSEN} AND +e.kind = 'tool_result' AND {_ERROR}
+    SELECT e.generation, e.call_id {_CHOSEN} AND coalesce(e.kind, '') = 'tool_result' AND {_ERROR}
 ), failures AS (
     SELECT c.tool, count(*) AS errors
     FROM failed AS f JOIN calls AS c ON c.call_id = f.call_id AND c.generation = f.generation GROUP BY 1
 )
 SELECT c.tool, count(DISTINCT c.stream), count(*), NULL, count(*), coalesce(max(f.errors), 0), min(c.ts), max(c.ts)
-FROM calls AS c LEFT JOIN failures AS f ON f.tool = c.tool GROUP BY 1 ORDER BY 1"""  # noqa: S608
+FROM calls AS c LEFT JOIN failures AS f ON f.tool = c.tool GROUP BY 1 ORDER BY 1 NULLS FIRST"""  # noqa: S608
 _QUERIES["tool"] = _BY_TOOL
-_SESSIONS = """
+_SESSIONS = f"""
 SELECT count(DISTINCT session_id) FROM session_lives
 WHERE (:after IS NULL OR last_event >= :after) AND (:before IS NULL OR started <= :before)
   AND (:agent IS NULL OR agent = :agent) AND (:session IS NULL OR session_id = :session)
-  AND (:project IS NULL OR cwd = :project OR cwd LIKE '%/' || :project)"""
+  AND (:project IS NULL OR {OF_PROJECT.format(path="cwd")})"""  # noqa: S608
 
 
 class Counts(NamedTuple):
@@ -104,7 +102,7 @@ class Selection(NamedTuple):
     session: str | None = None
 
 
-def read_counts(connection: apsw.Connection, by: str, selection: Selection) -> list[Counts]:
+def read_counts(connection: Connection, by: str, selection: Selection) -> list[Counts]:
     """The counts by one of `BY`, in that order; days and hours are those of this machine's time zone.
 
     History that a session copied from another one doesn't count.
@@ -118,7 +116,7 @@ def read_counts(connection: apsw.Connection, by: str, selection: Selection) -> l
     return counts
 
 
-def count_sessions(connection: apsw.Connection, selection: Selection) -> int:
+def count_sessions(connection: Connection, selection: Selection) -> int:
     """How many sessions were at work in that time."""
     if not has_relation(connection, "session_lives"):
         return 0

@@ -5,19 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
-import apsw
-
 from codex.logging.store import search_index
-from codex.logging.store.connection import has_relation, scalar
 from codex.logs.query import Query
+from codex.logs.read.engine import Connection, has_relation, scalar
 from codex.logs.read.filters import Life, is_chosen, session_filter
+from codex.logs.read.index import Index, Pending
 
 MOST_BYTES = 4 << 20
 _ROW_BYTES = 64
 _PENDING = f"""
 SELECT id, role, kind, tool, model, ts, {search_index.SEARCHED} FROM events WHERE id > ?1 AND id <= ?2
-ORDER BY id DESC"""  # noqa: S608
-_INDEXED_TO = "SELECT event FROM search_watermarks WHERE generation = ?"
+ORDER BY id DESC LIMIT ?3"""  # noqa: S608
+_PAGE = 100
 # Of the view's rows only a forerunner's have no generation.
 _OLD = """
 SELECT session_id, seq, part, ts, role, kind, message FROM session_events WHERE generation IS NULL"""
@@ -43,7 +42,13 @@ class Unindexed:
     """
 
     def __init__(
-        self, connection: apsw.Connection, query: Query, lives: list[Life] | None, *, exhaustive: bool = False
+        self,
+        connection: Connection,
+        index: Index,
+        query: Query,
+        lives: list[Life] | None,
+        *,
+        exhaustive: bool = False,
     ) -> None:
         self.texts: dict[int, str] = {}
         self.times: dict[int, float | None] = {}
@@ -54,23 +59,31 @@ class Unindexed:
         self._left: float = float("inf") if exhaustive else MOST_BYTES
         wanted = None if lives is None else {life.generation for life in lives}
         if query.match is not None:
-            self._read_pending(wanted)
+            self._read_pending(index, wanted)
         if has_relation(connection, "legacy_session_events") and not (query.project.wanted or query.agent.wanted):
             self._read_old()
 
-    def _read_pending(self, wanted: set[int] | None) -> None:
-        for generation, length in reversed(search_index.behind(self._connection)):
-            if not length or (wanted is not None and generation not in wanted):
+    def _read_pending(self, index: Index, wanted: set[int] | None) -> None:
+        for pending in reversed(index.pending()):
+            if wanted is not None and pending.generation not in wanted:
                 continue
-            after = scalar(self._connection, _INDEXED_TO, (generation,)) or generation << 40
-            rows: Iterable[Any] = self._connection.execute(_PENDING, (after, generation << 40 | 0xFFFFFFFFFF))
-            for event, *fields, ts, message in rows if self._left > 0 else ():
+            for event, *fields, ts, message in self._newest(pending):
                 self._left -= len(message) + _ROW_BYTES
                 if self._left <= 0:
                     break
                 self._take(event, message, *fields, ts)
             if self._left <= 0:
-                self.unsearched += length
+                self.unsearched += pending.length
+
+    def _newest(self, pending: Pending) -> Iterator[Any]:
+        """A generation's, the newest first, in pages: no more is fetched than is read."""
+        last = pending.last
+        while self._left > 0:
+            page = self._connection.execute(_PENDING, (pending.after, last, _PAGE)).fetchall()
+            yield from page
+            if len(page) < _PAGE:
+                return
+            last = page[-1][0] - 1
 
     def _read_old(self) -> None:
         is_session = session_filter(self._connection, self._query)

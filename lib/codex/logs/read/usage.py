@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-import apsw
-
-from codex.logging.store.connection import has_relation
+from codex.logs.read.engine import OF_PROJECT, Connection, has_relation
 
 _KEYS = {
     "day": "strftime('%Y-%m-%d', u.ts, 'unixepoch', 'localtime')",
@@ -18,6 +16,7 @@ _KEYS = {
     "session": "u.session_id",
 }
 BY = tuple(_KEYS)
+_ALL_OF_THEM = 0x7FFFFFFFFFFFFFFF
 # Whether a call is inherited is looked up: once for each, where the view's word for it would be for each figure. In the
 # table's own order SQLite reads it from one end to the other; left to itself it goes by the index of keys.
 _QUERIES = {
@@ -25,21 +24,21 @@ _QUERIES = {
 WITH calls AS MATERIALIZED (
     SELECT {key} AS "key", u.model, u.input, u.cache_read, u.cache_write, u.output, u.reasoning, u.repeated, u.inherited
     FROM session_usage AS u
-    WHERE u.input + u.cache_read + u.cache_write + u.output + u.repeated
+    WHERE u.input + u.cache_read + u.cache_write + u.output + u.repeated <> 0
       AND (:after IS NULL OR u.ts >= :after) AND (:before IS NULL OR u.ts <= :before)
       AND (:agent IS NULL OR u.agent = :agent) AND (:session IS NULL OR u.session_id = :session)
       AND (:project IS NULL OR EXISTS (
           SELECT 1 FROM summaries AS m
-          WHERE m.generation = u.generation AND (m.cwd = :project OR m.cwd LIKE '%/' || :project)))
-    ORDER BY u.generation LIMIT -1
+          WHERE m.generation = u.generation AND {OF_PROJECT.format(path="m.cwd")}))
+    ORDER BY u.generation LIMIT {_ALL_OF_THEM}
 )
-SELECT "key", model, count(*) FILTER (WHERE NOT inherited),
-       total(input) FILTER (WHERE NOT inherited), total(cache_read) FILTER (WHERE NOT inherited),
-       total(cache_write) FILTER (WHERE NOT inherited), total(output) FILTER (WHERE NOT inherited),
-       total(reasoning) FILTER (WHERE NOT inherited),
-       total(input + cache_read + cache_write + output) FILTER (WHERE inherited), total(repeated)
+SELECT "key", model, count(*) FILTER (WHERE inherited = 0),
+       total(input) FILTER (WHERE inherited = 0), total(cache_read) FILTER (WHERE inherited = 0),
+       total(cache_write) FILTER (WHERE inherited = 0), total(output) FILTER (WHERE inherited = 0),
+       total(reasoning) FILTER (WHERE inherited = 0),
+       total(input + cache_read + cache_write + output) FILTER (WHERE inherited <> 0), total(repeated)
 FROM calls
-GROUP BY 1, 2 ORDER BY 1"""  # noqa: S608
+GROUP BY 1, 2 ORDER BY 1 NULLS FIRST, 2 NULLS FIRST"""  # noqa: S608
     for name, key in _KEYS.items()
 }
 
@@ -64,7 +63,7 @@ class Tokens(NamedTuple):
 
 
 def read_usage(
-    connection: apsw.Connection,
+    connection: Connection,
     by: str,
     *,
     after: float | None = None,

@@ -123,10 +123,12 @@ class Recorded:
         """(session id, path, state) of each stream."""
         return self._all("SELECT session_id, path, state FROM streams ORDER BY id")
 
-    def findings(self) -> list[Finding]:
+    def findings(self, limits: Limits = LIMITS) -> list[Finding]:
         """What the product's own deep check finds wrong."""
         with closing(open_reader(self._database)) as connection:
-            steps = [step for target in targets(connection) for step in check(connection, target, deep=True)]
+            steps = [
+                step for target in targets(connection) for step in check(connection, target, deep=True, limits=limits)
+            ]
         return [step for step in steps if isinstance(step, Finding)]
 
     def _all(self, query: str, *values: object) -> list[tuple]:  # type: ignore[type-arg]

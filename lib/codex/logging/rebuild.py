@@ -19,6 +19,7 @@ from codex.logging.errors import DatabaseError, SourceError
 from codex.logging.events import Generation, Stream
 from codex.logging.ingest.formats import named
 from codex.logging.ingest.reader import Bytes, Limits
+from codex.logging.ingest.redactor import carry
 from codex.logging.replay import LIMITS, batches
 from codex.logging.store import legacy
 from codex.logging.store.connection import immediate, open_writer, scalar, translated
@@ -80,6 +81,7 @@ def begin(old: apsw.Connection, path: str, *, discard: bool = False) -> Store:
     new = Store(path)
     new.note(_REBUILT_FROM, "")
     new.copy_ledger(old)
+    carry(old, new)
     new.note(_REBUILT_FROM, ledger)
     return new
 

@@ -21,7 +21,7 @@ from codex.logging.errors import DatabaseError
 from codex.logging.events import Cursor, Generation, Stream
 from codex.logging.findings import Found, survey
 from codex.logging.ingest.formats import named
-from codex.logging.ingest.redactor import in_lines, merged
+from codex.logging.ingest.redactor import carry, in_lines, merged
 from codex.logging.rebuild import copy_others
 from codex.logging.replay import batches
 from codex.logging.secrets.placeholder import digest, placeholder
@@ -52,6 +52,7 @@ def write_redacted(former: apsw.Connection, path: str, found: Sequence[Found], s
         for setting, value in (("locking_mode", "exclusive"), ("journal_mode", "memory"), ("synchronous", "off")):
             new.connection.pragma(setting, value)
         new.copy_ledger(former)
+        carry(former, new)
         dates: Any = former.execute("SELECT id, committed_at FROM generations").fetchall()
         committed: dict[int, float] = dict(dates)
         redacted: list[tuple[Generation, int]] = []

@@ -7,12 +7,15 @@ import time
 from collections.abc import Iterator
 from typing import NamedTuple
 
+import apsw
+
 from codex.logging import config
 from codex.logging.events import Cursor
 from codex.logging.ingest.reader import Bytes, Chunk
 from codex.logging.secrets.placeholder import digest
 from codex.logging.secrets.scan import OVERLAP_BYTES
 from codex.logging.secrets.search import Search
+from codex.logging.store.connection import scalar
 from codex.logging.store.spans import Span, masked, proof
 from codex.logging.store.sqlite import Store
 
@@ -31,6 +34,11 @@ _KEY = re.compile(
     rb"(?P<body>(?:[^-\"{\\]|-(?!----)){0,%d}+)" % _KEY_BYTES
 )
 _KEY_RULE = "private-key"
+
+
+def carry(former: apsw.Connection, new: Store) -> None:
+    """Let a database that takes another's place take secrets out where that one did."""
+    new.note(_NOTE, scalar(former, "SELECT value FROM meta WHERE key = ?", (_NOTE,)))
 
 
 class Hidden(NamedTuple):

@@ -15,7 +15,9 @@ import msgspec
 import portalocker
 
 from codex.logging.errors import DaemonRunningError, DatabaseError
+from codex.logging.owners import make_folders
 from codex.logging.served import held_lock
+from codex.logging.store.private import refuse_shared
 from codex_ingestd.health.judge import Facts
 
 _EXCLUSIVE = portalocker.LockFlags.EXCLUSIVE | portalocker.LockFlags.NON_BLOCKING
@@ -26,7 +28,10 @@ _WAIT_SECONDS = 1.0  # who asks for the state has the lock for a moment
 
 
 class Instance(AbstractContextManager["Instance"]):
-    """Held while a daemon serves the database. Raises DaemonRunningError, naming the other one's pid."""
+    """Held while a daemon serves the database. Raises DaemonRunningError, naming the other one's pid.
+
+    Raises ConfigError where the database isn't this user's alone.
+    """
 
     def __init__(self, database: str) -> None:
         self.path = f"{database}.lock"
@@ -35,7 +40,8 @@ class Instance(AbstractContextManager["Instance"]):
 
     def __enter__(self) -> Instance:
         try:
-            os.makedirs(os.path.dirname(self.path), mode=0o700, exist_ok=True)
+            make_folders(os.path.dirname(self.path))
+            refuse_shared(self._database)
             self._descriptor = os.open(self.path, _FLAGS, 0o600)
         except OSError as error:
             raise DatabaseError(f"{self.path}: {error.strerror}", hint="Choose another place with --db.") from error

@@ -108,17 +108,17 @@ def test_a_frozen_daemon_is_found_out(daemon: Daemon) -> None:
 def test_what_lies_open_is_told(daemon: Daemon, ingested: None) -> None:
     """A world-writable folder, a database that others may open, a pipe under a log's name; settings; the clock."""
     folder = daemon.database.parent
+    with closing(Store(str(daemon.database))) as store:
+        store.connection.execute("UPDATE generations SET committed_at = ?", (time.time() + 86400,))
     os.mkfifo(daemon.log_dir / "pipe.ndjson")
     daemon.log_dir.chmod(0o777)
     folder.chmod(0o777)
     daemon.database.chmod(0o644)
     (folder / "codex-ingestd.toml").write_text("hok = 1\n")
-    with closing(Store(str(daemon.database))) as store:
-        store.connection.execute("UPDATE generations SET committed_at = ?", (time.time() + 86400,))
     found = diagnose(daemon, env={"TEST_MODE": "1"})
     assert f"chmod o-w {daemon.log_dir}" in found.of("folder", "problem")
     assert "is a named pipe" in found.of("folder", "note")
-    assert f"chmod o-w {folder}" in found.of("database", "problem")
+    assert f"chmod go-w {folder}" in found.of("database", "problem")
     assert f"chmod 600 {daemon.database}" in found.of("database", "warning")
     assert "hok: there is no such key" in found.of("configuration", "problem")
     assert "Did you mean hook?" in found.of("configuration", "problem")

@@ -14,10 +14,11 @@ from typing import Literal, NamedTuple
 import apsw
 
 from codex.logging.config import test_mode
-from codex.logging.errors import CodexLoggingError
+from codex.logging.errors import CodexLoggingError, ConfigError
 from codex.logging.events import iso_time
 from codex.logging.ingest.sources import scan
 from codex.logging.store.connection import APPLICATION_ID, migrations, open_reader, scalar, translated
+from codex.logging.store.private import refuse_shared
 from codex_ingestd.doctor import filesystem
 from codex_ingestd.health.judge import Facts, judge
 from codex_ingestd.hooks.hook import CopyAndStage
@@ -145,10 +146,10 @@ def database(path: str) -> Iterator[Finding]:
 
 
 def _place(path: str, folder: str) -> Iterator[Finding]:
-    mode = os.stat(folder).st_mode
-    if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
-        message = f"{folder}: everybody may replace the database in it (mode {stat.S_IMODE(mode):o})"
-        yield Finding("database", "problem", message, f"chmod o-w {folder}")
+    try:
+        refuse_shared(path)
+    except ConfigError as error:
+        yield Finding("database", "problem", str(error), error.hint)
     if (kind := filesystem.kind_of(folder)) in filesystem.NETWORK:
         message = f"{path} is on {kind}, where SQLite's write-ahead log doesn't work between hosts"
         yield Finding("database", "problem", message, "Put the database on a local disk.")

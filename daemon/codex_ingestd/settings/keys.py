@@ -53,6 +53,14 @@ KEYS = {
             "Database.",
             "FILE",
         ),
+        Key(
+            "shared-database",
+            click.BOOL,
+            False,
+            (config.SHARED,),
+            False,
+            "Go on where others than this user may write the database, its key or its folder.",
+        ),
         Key("finalize", click.BOOL, False, ("CODEX_FINALIZE",), True, "The same as --hook finalize."),
         Key(
             "hook",

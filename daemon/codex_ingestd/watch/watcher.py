@@ -31,6 +31,7 @@ from watchdog.events import (
 from watchdog.observers import Observer
 from watchdog.observers.api import BaseObserver
 
+from codex.logging.owners import make_folders
 from codex.logging.store.checkpoint import identity
 from codex_ingestd.health.judge import Stall
 from codex_ingestd.watch.marks import EVERYTHING, Marks
@@ -88,7 +89,7 @@ class Watcher:
         """Begin to watch; where that fails (watch limit, no notification here) polling goes on, and says so."""
         try:
             for root in self._roots:
-                os.makedirs(root, mode=0o700, exist_ok=True)
+                make_folders(root)
             self._watch = _Watch(self._roots, self._marks)
         except Exception as error:  # watchdog's emitters raise whatever their platform does
             self._poll(now, f"can't watch: {error}")

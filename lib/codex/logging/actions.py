@@ -11,6 +11,7 @@ from typing import Any
 
 from codex.logging import config
 from codex.logging.encoding import text_of
+from codex.logging.owners import make_folders
 from codex.logging.session import Path, end_session, exit_code_of, get_session_id, log_path, now, start_session
 from codex.logging.writer import append_ndjson, warn
 
@@ -23,7 +24,7 @@ def init_codex_log_db(db_path: Path | None = None) -> pathlib.Path:
     log = config.single_log(db_path)
     if not config.test_mode():
         try:
-            os.makedirs(os.path.dirname(log) if log else config.resolve_log_dir(), mode=0o700, exist_ok=True)
+            make_folders(os.path.dirname(log) if log else config.resolve_log_dir())
         except OSError as error:
             warn(f"no folder for the logs: {error}")
     return pathlib.Path(log or config.resolve_database(db_path))

@@ -18,6 +18,7 @@ DEFAULT_LOG_DIR = ".codex/sessions"
 DEFAULT_DATABASE = ".codex/session_logs.db"
 _WORKSPACE = "GH_COPILOT_WORKSPACE"
 _SHARED = ("postgresql://", "postgres://")
+SHARED = "CODEX_SHARED_DATABASE"
 LINE_LIMIT = 64 << 20
 BATCH_BYTES = 1 << 20
 REDACT = ("off", "ingest")
@@ -201,8 +202,7 @@ def check_session_id(session_id: str) -> str:
 
 def test_mode() -> bool:
     """TEST_MODE=1: write nothing at all."""
-    value = os.environ.get("TEST_MODE")
-    return value is not None and value.strip().lower() in {"1", "true", "yes", "on"}
+    return _is_yes(os.environ.get("TEST_MODE", ""))
 
 
 def allows_secrets() -> bool:
@@ -210,8 +210,8 @@ def allows_secrets() -> bool:
 
     Raises ConfigError.
     """
-    variable = os.environ.get("CODEX_ALLOW_SECRETS", "").strip().lower()
-    return variable in {"1", "true", "yes", "on"} if variable else bool(_of_file("allow-secrets", file_allows_secrets))
+    variable = os.environ.get("CODEX_ALLOW_SECRETS", "").strip()
+    return _is_yes(variable) if variable else bool(_of_file("allow-secrets", file_allows_secrets))
 
 
 def file_allows_secrets(entry: Entry) -> bool:
@@ -220,6 +220,24 @@ def file_allows_secrets(entry: Entry) -> bool:
         raise ConfigError(f"{entry.value!r} is not true or false", hint="Its default is false.")
     if entry.value:
         _refuse_weakness(entry, "let secrets be staged")
+    return entry.value
+
+
+def shares_database() -> bool:
+    """Whether others may write the database: CODEX_SHARED_DATABASE=1, `shared-database` of `codex-ingestd.toml`.
+
+    Raises ConfigError.
+    """
+    variable = os.environ.get(SHARED)
+    return _is_yes(variable) if variable else bool(_of_file("shared-database", file_shares_database))
+
+
+def file_shares_database(entry: Entry) -> bool:
+    """What `shared-database` of a file says. Raises ConfigError."""
+    if not isinstance(entry.value, bool):
+        raise ConfigError(f"{entry.value!r} is not true or false", hint="Its default is false.")
+    if entry.value:
+        _refuse_weakness(entry, "open the database to others")
     return entry.value
 
 
@@ -251,6 +269,10 @@ def _refuse_weakness(entry: Entry, what: str) -> None:
             f"the working folder's file can't {what}: it may have come with somebody else's project",
             hint="Put it into the user's own file, or name this one with --config.",
         )
+
+
+def _is_yes(value: str) -> bool:
+    return value.strip().lower() in {"1", "true", "yes", "on"}
 
 
 def refuse_test_mode() -> None:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 import tomllib
 from typing import NamedTuple
 
 from codex.logging.errors import ConfigError
+from codex.logging.owners import is_trusted, others_may_write
 
 NAME = "codex-ingestd.toml"
 VARIABLE = "CODEX_INGESTD_CONFIG"
+_MOST_BYTES = 1 << 16
+_MOST_LINES = 1000  # each is read with all of its statement before it
 
 
 class Source(NamedTuple):
@@ -62,15 +66,21 @@ def user_path() -> str | None:
 def read(source: Source) -> dict[str, Entry]:
     """What stands in a file. Raises ConfigError, with file and line, where it is no TOML or not to be trusted."""
     try:
-        with open(source.path, "rb") as file:
-            owner = os.fstat(file.fileno()).st_uid
-            text = file.read().decode("utf-8")
+        # A named pipe that came with somebody's project must not hang who starts there.
+        with open(os.open(source.path, os.O_RDONLY | (0 if source.own else os.O_NONBLOCK)), "rb") as file:
+            status = os.fstat(file.fileno())
+            text = file.read(_MOST_BYTES + 1).decode("utf-8")
     except OSError as error:
         raise ConfigError(f"{source.path}: {error.strerror}", hint="Name another file with --config.") from error
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
         raise ConfigError(f"{source.path}:{line}: it is no UTF-8", hint="Save it as UTF-8.") from error
-    if not source.own and owner not in (0, os.geteuid()):
+    if stat.S_ISREG(status.st_mode) and others_may_write(status):
+        raise ConfigError(f"{source.path}: others than its owner may write to it", hint=f"chmod go-w {source.path}")
+    if len(text) > _MOST_BYTES or text.count("\n") > _MOST_LINES:
+        most = f"{_MOST_BYTES >> 10} KiB and {_MOST_LINES} lines"
+        raise ConfigError(f"{source.path} has more than {most}", hint="Name another file with --config.")
+    if not source.own and not is_trusted(status.st_uid):
         raise ConfigError(
             f"{source.path} belongs to another user",
             hint="Read it, and name it with --config where it may count; or start in another folder.",
@@ -81,6 +91,8 @@ def read(source: Source) -> dict[str, Entry]:
         found = re.search(r"at line (\d+)", str(error))
         line = int(found[1]) if found else text.rstrip("\n").count("\n") + 1
         raise ConfigError(f"{source.path}:{line}: it is no TOML: {error}", hint='Write KEY = "VALUE".') from error
+    except RecursionError as error:
+        raise ConfigError(f"{source.path}: it is nested too deep", hint='Write KEY = "VALUE".') from error
     lines = _lines(text)
     return {key: Entry(value, source, lines.get(key, 1)) for key, value in values.items()}
 

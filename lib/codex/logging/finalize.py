@@ -23,6 +23,7 @@ from codex.logging.import_ndjson import LOCK_SECONDS, import_streams, stream_loc
 from codex.logging.ingest.engine import Engine
 from codex.logging.ingest.redactor import Redactor
 from codex.logging.ingest.sources import Location
+from codex.logging.owners import make_folders
 from codex.logging.redaction import forget_heads, write_redacted
 from codex.logging.secrets.search import Search
 from codex.logging.store.connection import BUSY_MILLISECONDS, has_relation, open_reader, translated
@@ -169,7 +170,7 @@ def snapshot(database: str, target: str, search: Search | None = None) -> Looked
     part, bare = _parts(target)
     looked = Looked([])
     with translated(target):
-        os.makedirs(os.path.dirname(target), mode=0o700, exist_ok=True)
+        make_folders(os.path.dirname(target))
         with _alone(target):
             try:
                 _copy(database, part)

@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 from codex.logging import config
 from codex.logging.encoding import encode
+from codex.logging.owners import make_folders
 
 if sys.platform != "win32":
     import fcntl
@@ -173,7 +174,7 @@ class Appender:
     def _retry(self, line: bytes, patience: float) -> None:
         self.close()
         try:
-            os.makedirs(os.path.dirname(self.path), mode=0o700, exist_ok=True)
+            make_folders(os.path.dirname(self.path))
             self._write(line, patience)
         except OSError as error:
             self.close()

@@ -82,7 +82,7 @@ def read_prices(path: str | None = None) -> Prices:
         return Prices(str(found["dated"]), str(found.get("currency", "USD")), models)
     except OSError as error:
         raise ConfigError(f"{chosen}: {error.strerror}", hint="Name a price list with --prices.") from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ConfigError(
             f"{chosen} is no price list: {error}",
             hint='It needs dated = "YYYY-MM-DD" and [models] with input, cache_read, cache_write and output of each.',

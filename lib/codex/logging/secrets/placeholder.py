@@ -8,7 +8,9 @@ import secrets
 from contextlib import suppress
 from hashlib import blake2b
 
+from codex.logging import config
 from codex.logging.errors import ConfigError
+from codex.logging.owners import others_may_write
 from codex.logging.secrets.scan import flattened
 from codex.logging.store.connection import translated
 
@@ -36,7 +38,7 @@ def key_of(database: str) -> bytes:
 
 
 def known_key(database: str) -> bytes | None:
-    """The key, where there is one that we may read."""
+    """The key, where there is one that we may read. Raises ConfigError for one that others may write."""
     try:
         key = _read(f"{database}.key")
     except OSError:
@@ -47,9 +49,16 @@ def known_key(database: str) -> bytes | None:
 def _read(path: str) -> bytes:
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     try:
-        return os.read(descriptor, _KEY_BYTES + 1)
+        is_open = others_may_write(os.fstat(descriptor))
+        key = os.read(descriptor, _KEY_BYTES + 1)
     finally:
         os.close(descriptor)
+    if is_open and not config.shares_database():
+        raise ConfigError(
+            f"{path}: others than this user may write to it",
+            hint=f"Move it away: a new one is made; hashes differ from then on. Or set {config.SHARED}=1.",
+        )
+    return key
 
 
 def _make(path: str) -> None:

@@ -12,7 +12,9 @@ from typing import Any
 import apsw
 
 from codex.logging.errors import ConfigError, DatabaseError, DatabaseMissingError, NewerDatabaseError
+from codex.logging.owners import make_folders
 from codex.logging.store import former, legacy
+from codex.logging.store.private import refuse_shared
 
 APPLICATION_ID = 0x43445831  # "CDX1"
 BUSY_MILLISECONDS = 5000
@@ -32,10 +34,11 @@ _TABLES = (
 def open_writer(path: str, *, wait_milliseconds: int = BUSY_MILLISECONDS) -> apsw.Connection:
     """A connection that may write; the file and its folder are made, the schema is brought up to date.
 
-    Raises DatabaseError when the file can't be used.
+    Raises DatabaseError when the file can't be used, ConfigError where it isn't this user's alone.
     """
     with translated(path):
-        os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+        make_folders(os.path.dirname(path))
+        refuse_shared(path)
         _make_private(path)
         connection = apsw.Connection(path, statementcachesize=200)
         connection.set_busy_timeout(wait_milliseconds)

@@ -16,8 +16,10 @@ from typing import BinaryIO, TypeVar
 import portalocker
 
 from codex.logging.errors import DatabaseError
+from codex.logging.owners import make_folders
 from codex.logging.store.connection import translated
 from codex.logging.store.disk import sync
+from codex.logging.store.private import refuse_shared
 from codex.logging.store.sqlite import Store
 
 _CHECKPOINT_PAGES = 4096  # 64 MiB: the log's fsyncs are what a backfill waits for
@@ -80,7 +82,8 @@ def _workshop(database: str) -> Iterator[str]:
     """A folder beside the database, gone with the block; those of dead processes go as well."""
     home, prefix = _place(database)
     with translated(database):
-        os.makedirs(home, mode=0o700, exist_ok=True)
+        make_folders(home)
+        refuse_shared(database)
         remove_dead(database)
         folder, lock = _locked_folder(home, prefix)
     try:

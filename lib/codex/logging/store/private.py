@@ -1,0 +1,46 @@
+"""A database is this user's alone: others who may write it could tell what never was, and lead writers elsewhere."""
+
+from __future__ import annotations
+
+import os
+import stat
+from contextlib import suppress
+
+from codex.logging import config
+from codex.logging.errors import ConfigError
+from codex.logging.owners import is_trusted, others_may_replace, others_may_write
+
+_BESIDE = ("", "-wal", "-shm", ".lock", ".key")
+
+
+def refuse_shared(database: str) -> None:
+    """Raise ConfigError where others may write a database or what lies beside it, or put their own in its place.
+
+    Not where a setting allows it, nor for what isn't there yet. Raises OSError.
+    """
+    for path in {database, os.path.realpath(database)}:
+        objection = _objection(path)
+        if objection is not None and not config.shares_database():
+            place, mend = objection
+            raise ConfigError(
+                f"{place}: others than this user may write to it, and to the database",
+                hint=f"{mend}. Where those are to be trusted, set {config.SHARED}=1, or `shared-database = true` in a"
+                " file of settings.",
+            )
+
+
+def _objection(database: str) -> tuple[str, str] | None:
+    """What others may write, and how to mend it."""
+    folder = os.path.dirname(database)
+    with suppress(FileNotFoundError):
+        status = os.stat(folder)
+        if others_may_replace(status):
+            return folder, f"chmod go-w {folder}"
+        for path in (database + suffix for suffix in _BESIDE):
+            with suppress(FileNotFoundError):
+                found = os.stat(path)
+                if others_may_write(found):
+                    return path, f"chmod go-w {path}"
+                if status.st_mode & stat.S_ISVTX and others_may_write(status) and not is_trusted(found.st_uid):
+                    return path, "It was put there by another user: choose another folder with --db"
+    return None

@@ -14,6 +14,7 @@ from codex.logging.secrets.placeholder import digest, key_of, placeholder
 from codex.logging.secrets.rules import rules
 from codex.logging.secrets.scan import OVERLAP_BYTES, Scanner
 from tests import heldout
+from tests.commands import python
 from tests.planted import Planted, look_alikes, secrets
 
 SEEDS = range(7, 17)
@@ -93,6 +94,20 @@ def test_look_is_as_long_as_the_text() -> None:
         text = (part * (OVERLAP_BYTES // len(part) * 2)).encode()
         assert all(match.end - match.start <= OVERLAP_BYTES for match in Scanner().find(text))
     Scanner().find("".join(chance.choices(parts, k=20_000)).encode())
+
+
+def test_no_name_is_looked_at_for_ever(tmp_path: Path) -> None:
+    """A long name that is nearly an identifier is seen through at once, however it could be divided into words."""
+    python(
+        """
+        from codex.logging.secrets.scan import Scanner
+        for part in ("_", "a_", "a.", "a-", "_-", "A1"):
+            for end in ("", "9!", "=", ".", "1234567"):
+                for name in ("password=d", "api_key: d", "token='d"):
+                    Scanner().find((name + part * 100 + end).encode())
+        """,
+        tmp_path,
+    )
 
 
 def test_placeholders_are_no_secrets() -> None:

@@ -28,7 +28,7 @@ _OTHER_NAMES = re.compile(
     rb"|name\Z|type\Z|tokenizer",
     re.IGNORECASE,
 )
-_IDENTIFIER = re.compile(rb"[A-Za-z_][A-Za-z_]*(?:[._-][A-Za-z_]+)*[0-9]{0,4}")
+_IDENTIFIER = re.compile(rb"[A-Za-z_]++(?:[.-][A-Za-z_]++)*+[0-9]{0,4}")
 _ANSI_END = re.compile(rb"\[[0-9;]{0,16}m\Z")
 _NAME_END = re.compile(rb"[A-Za-z0-9_-]{1,40}\Z")
 _NAME_BYTES = 40

@@ -15,6 +15,7 @@ import zstandard
 
 from tests import heldout
 from tests.commands import shell, succeed
+from tests.integration.test_upgrade import old_database
 from tests.planted import Planted
 
 COPY = "codex_session_logs.db"
@@ -139,3 +140,43 @@ def test_what_was_deleted_is_not_staged(
     held = blobs(repository, tmp_path)
     assert any(blob.startswith(b"SQLite format 3") for blob in held)
     assert not leaks([TOKEN], held)
+
+
+@pytest.mark.parametrize("name", [f"{TOKEN}.ndjson", f"project-{TOKEN}/a.ndjson"])
+def test_secret_in_a_name_is_refused(repository: Path, log_dir: Path, tmp_path: Path, name: str) -> None:
+    """A session's id or its file's path can't be taken out of a copy: none is made, nothing is staged or told."""
+    log = log_dir / name
+    log.parent.mkdir(exist_ok=True)
+    log.write_text('{"message":"hello"}\n')
+    result = shell("codex-ingestd finalize", repository)
+    assert (result.returncode, result.stdout) == (1, "")
+    assert "a secret (github) can't be taken out of streams" in result.stderr
+    assert TOKEN not in result.stderr
+    assert not (repository / COPY).exists()
+    assert blobs(repository, tmp_path) == []
+
+
+@pytest.mark.parametrize("version", [1, 5])
+def test_old_database_is_scanned_once_it_is_up_to_date(
+    repository: Path, database: Path, tmp_path: Path, version: int
+) -> None:
+    """One that was made before secrets were looked for: what is in it is found, and its former state isn't staged."""
+    old_database(database, version)
+    with closing(sqlite3.connect(database)) as connection, connection:
+        connection.execute("CREATE TABLE notes (note TEXT)")
+        connection.execute("INSERT INTO notes VALUES (?)", (TOKEN,))
+    assert [one["session_id"] for one in finalize(repository, 4)["secrets"]] == ["notes"]
+    held = blobs(repository, tmp_path)
+    assert any(blob.startswith(b"SQLite format 3") for blob in held)
+    assert not leaks([TOKEN], held)
+
+
+def test_redacted_copy_can_be_rebuilt(repository: Path, log_dir: Path) -> None:
+    """It is built anew from its own segments, though the file that it came from is there: the secret doesn't return."""
+    (log_dir / "a.ndjson").write_text(json.dumps({"message": TOKEN}) + "\n")
+    finalize(repository, 4)
+    succeed(f"codex-ingestd rebuild --db {COPY} && codex-ingestd verify --deep --db {COPY}", repository)
+    with closing(sqlite3.connect(repository / COPY)) as connection:
+        assert connection.execute("SELECT message FROM session_events").fetchone()[0].startswith("[REDACTED:github:")
+        assert connection.execute("SELECT count(*) FROM redactions").fetchone() == (1,)
+    assert TOKEN.encode() not in (repository / COPY).read_bytes()

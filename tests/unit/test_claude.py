@@ -121,6 +121,15 @@ def test_usage_names_the_call() -> None:
     assert one[1:6] == (None, 3, 5, 7, 11)  # type: ignore[index]
 
 
+@pytest.mark.parametrize("odd", [2**63, 2**40, -1, None])
+def test_a_count_that_no_agent_reaches_is_none(odd: int | None) -> None:
+    """SQLite holds 64 bits, in sums as well: one such line would stop its file for ever."""
+    (event,) = claude.decode(said("x", usage={"input_tokens": odd, "output_tokens": 7}))
+    assert event.note is not None
+    assert event.note.usage is not None
+    assert event.note.usage[2:6] == (0, 0, 0, 7)
+
+
 def test_an_unknown_type_keeps_everything() -> None:
     """Kind `other`, and every key in the meta with its exact text."""
     raw = b'{"type":"new-thing","sessionId":"s","n":1.10,"deep":{"a":[1]},"timestamp":"2026-01-02T03:04:05Z"}'

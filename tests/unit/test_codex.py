@@ -153,6 +153,12 @@ def test_totals_begin_anew_after_a_compaction() -> None:
     assert spent(*lines) == [(1000, 100, 0, False), (40, 5, 0, False), (30, 4, 0, False)]
 
 
+def test_numbers_that_no_agent_reaches_are_none() -> None:
+    """Neither a row nor what is remembered from batch to batch holds more than 64 bits."""
+    odd = {"forked_from_id": PARENT, "subagent_history_start_ordinal": 2**70}
+    assert spent(meta(CHILD, **odd), tokens(2**63, 100), tokens(40, 5, (2**64, 5)))[0][:2] == (0, 100)
+
+
 def test_cached_tokens_are_no_input() -> None:
     """What was read from a cache is told apart from what was not."""
     counts = {"input_tokens": 100, "cached_input_tokens": 80, "output_tokens": 7, "reasoning_output_tokens": 3}

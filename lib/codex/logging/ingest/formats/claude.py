@@ -18,7 +18,7 @@ import msgspec
 
 from codex.logging.events import Event, Fields, Identity, Note, Usage, parse_time
 from codex.logging.ingest.formats import payloads
-from codex.logging.ingest.formats.payloads import MALFORMED, NOTHING, clip, text
+from codex.logging.ingest.formats.payloads import MALFORMED, NOTHING, clip, count, text
 
 MOST_PARTS = 200
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -259,8 +259,8 @@ def _usage(line: _Line, message: _Message, usage: _Usage) -> Usage:
     return Usage(
         key=int.from_bytes(digest, "little", signed=True),
         model=message.model,
-        input=usage.input_tokens or 0,
-        cache_read=usage.cache_read_input_tokens or 0,
-        cache_write=usage.cache_creation_input_tokens or 0,
-        output=usage.output_tokens or 0,
+        input=count(usage.input_tokens),
+        cache_read=count(usage.cache_read_input_tokens),
+        cache_write=count(usage.cache_creation_input_tokens),
+        output=count(usage.output_tokens),
     )

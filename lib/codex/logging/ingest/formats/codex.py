@@ -18,7 +18,7 @@ import msgspec
 
 from codex.logging.events import Event, Fields, Identity, Note, Usage, parse_time
 from codex.logging.ingest.formats import payloads
-from codex.logging.ingest.formats.payloads import MALFORMED, NOTHING, clip, string, text, value
+from codex.logging.ingest.formats.payloads import MALFORMED, NOTHING, clip, count, string, text, value
 
 _THREAD = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _ECHO_SECONDS = 1.0
@@ -156,7 +156,7 @@ def _session_meta(line: _Line, payload: _Payload) -> Fields:
     ordinals = [payload.get("subagent_history_start_ordinal", NOTHING), base.get("end_ordinal_exclusive", NOTHING)]
     made = parse_time(value(payload.get("timestamp", NOTHING)))
     thread = string(payload.get("id", NOTHING)) or ""
-    header = _Header(thread, made, fork, max(_whole(raw) for raw in ordinals))
+    header = _Header(thread, made, fork, max(count(value(raw)) for raw in ordinals))
     note = Note(
         cwd,
         string(git.get("branch", NOTHING)),
@@ -341,14 +341,9 @@ def _payload(raw: msgspec.Raw) -> _Payload:
     return payloads.fields_of(raw) if payloads.is_object(raw) else {}
 
 
-def _whole(raw: msgspec.Raw) -> int:
-    found = value(raw)
-    return found if isinstance(found, int) and not isinstance(found, bool) else 0
-
-
 def _counts(raw: msgspec.Raw) -> tuple[int, ...] | None:
     counts = _payload(raw)
-    return tuple(max(0, _whole(counts.get(key, NOTHING))) for key in _COUNTS) if counts else None
+    return tuple(count(value(counts.get(key, NOTHING))) for key in _COUNTS) if counts else None
 
 
 # -- what one line means after the others

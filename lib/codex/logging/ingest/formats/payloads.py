@@ -44,6 +44,11 @@ def value(raw: msgspec.Raw) -> Any:
         return None
 
 
+def count(found: object) -> int:
+    """A count of tokens or lines; 0 for what is none, or more than any agent has come to: sums must stay 64 bits."""
+    return found if isinstance(found, int) and not isinstance(found, bool) and 0 <= found < 1 << 40 else 0
+
+
 def string(raw: msgspec.Raw) -> str | None:
     """A JSON string's value; None for anything else."""
     found = value(raw) if len(raw) and memoryview(raw)[0] == ord('"') else None

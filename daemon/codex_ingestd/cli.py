@@ -15,7 +15,7 @@ from typing import Any
 import click
 
 from codex.logging import terminal
-from codex.logging.config import SHARED, refuse_test_mode, shares_database
+from codex.logging.config import WRITABLE_BY_OTHERS, lets_others_write, refuse_test_mode
 from codex_ingestd import audit, log
 from codex_ingestd.doctor.command import doctor
 from codex_ingestd.finalize_command import finalize
@@ -51,8 +51,10 @@ def run(file: str | None, **flags: Any) -> int:
     refuse_test_mode()
     faulthandler.enable()  # the watchdog's SIGABRT leaves in the log where each thread stood
     settings = load(flags, file).settings
-    if settings.shared_database != shares_database():
-        os.environ[SHARED] = str(int(settings.shared_database))  # for every connection, and for what hooks run
+    if settings.writable_by_others != lets_others_write():
+        os.environ[WRITABLE_BY_OTHERS] = str(
+            int(settings.writable_by_others)
+        )  # for every connection, and for what hooks run
 
     def reread() -> Plan:
         latter = load(flags, file).settings

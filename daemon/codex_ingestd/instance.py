@@ -17,7 +17,7 @@ import portalocker
 from codex.logging.errors import DaemonRunningError, DatabaseError
 from codex.logging.owners import make_folders
 from codex.logging.served import held_lock
-from codex.logging.store.private import refuse_shared
+from codex.logging.store.private import refuse_open
 from codex_ingestd.health.judge import Facts
 
 _EXCLUSIVE = portalocker.LockFlags.EXCLUSIVE | portalocker.LockFlags.NON_BLOCKING
@@ -41,7 +41,7 @@ class Instance(AbstractContextManager["Instance"]):
     def __enter__(self) -> Instance:
         try:
             make_folders(os.path.dirname(self.path))
-            refuse_shared(self._database)
+            refuse_open(self._database)
             self._descriptor = os.open(self.path, _FLAGS, 0o600)
         except OSError as error:
             raise DatabaseError(f"{self.path}: {error.strerror}", hint="Choose another place with --db.") from error

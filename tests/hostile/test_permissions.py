@@ -95,10 +95,10 @@ def test_what_others_may_write_is_refused(what: str, daemon: Daemon, monkeypatch
         assert (done.returncode, f"{opened}: others than" in done.stderr) == (2, True), done
         assert f"chmod go-w {opened}" in done.stderr
     assert daemon.rows() == []
-    daemon.start("--shared-database")
+    daemon.start("--writable-by-others")
     daemon.wait_for_rows(1)
     daemon.stop()
-    monkeypatch.setenv("CODEX_SHARED_DATABASE", "1")
+    monkeypatch.setenv("CODEX_WRITABLE_BY_OTHERS", "1")
     key_of(str(daemon.database))
     with closing(Store(str(daemon.database))), Instance(str(daemon.database)):
         pass
@@ -158,9 +158,9 @@ def test_settings_that_others_may_write_are_refused(users: bool, tmp_path: Path)
 
 
 def test_a_project_cannot_open_the_database(tmp_path: Path) -> None:
-    """`shared-database` counts in the user's file alone; a value of another kind is told with its line."""
+    """`writable-by-others` counts in the user's file alone; a value of another kind is told with its line."""
     file = tmp_path / "codex-ingestd.toml"
-    file.write_text("shared-database = true\n")
+    file.write_text("writable-by-others = true\n")
     (tmp_path / ".codex").mkdir()
     (tmp_path / ".codex").chmod(0o777)
     (tmp_path / "logs").mkdir()
@@ -171,9 +171,11 @@ def test_a_project_cannot_open_the_database(tmp_path: Path) -> None:
     users.parent.mkdir()
     file.rename(users)
     succeed("codex-import-ndjson --all --log-dir logs", tmp_path)
-    users.write_text('shared-database = "x"\n')
+    users.write_text('writable-by-others = "x"\n')
     done = shell("codex-ingestd validate", tmp_path)
-    assert (done.returncode, f"{users}:1: shared-database: 'x' is not true or false" in done.stderr) == (2, True), done
+    assert (done.returncode, f"{users}:1: writable-by-others: 'x' is not true or false" in done.stderr) == (2, True), (
+        done
+    )
 
 
 @pytest.mark.parametrize(

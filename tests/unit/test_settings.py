@@ -80,7 +80,7 @@ def test_every_key_can_be_set_in_each_place(folder: Path, monkeypatch: pytest.Mo
     values: dict[str, tuple[object, str, object]] = {
         "watch": (["a"], "b", ("c",)),
         "db": ("a.db", "b.db", "c.db"),
-        "shared-database": (True, "yes", True),
+        "writable-by-others": (True, "yes", True),
         "finalize": (True, "yes", True),
         "hook": (["finalize"], "archive --now", ("finalize",)),
         "hook-seconds": (1, "2.5", 3.0),

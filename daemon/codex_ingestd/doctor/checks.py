@@ -18,7 +18,7 @@ from codex.logging.errors import CodexLoggingError, ConfigError
 from codex.logging.events import iso_time
 from codex.logging.ingest.sources import scan
 from codex.logging.store.connection import APPLICATION_ID, migrations, open_reader, scalar, translated
-from codex.logging.store.private import refuse_shared
+from codex.logging.store.private import refuse_open
 from codex_ingestd.doctor import filesystem
 from codex_ingestd.health.judge import Facts, judge
 from codex_ingestd.hooks.hook import CopyAndStage
@@ -147,7 +147,7 @@ def database(path: str) -> Iterator[Finding]:
 
 def _place(path: str, folder: str) -> Iterator[Finding]:
     try:
-        refuse_shared(path)
+        refuse_open(path)
     except ConfigError as error:
         yield Finding("database", "problem", str(error), error.hint)
     if (kind := filesystem.kind_of(folder)) in filesystem.NETWORK:

@@ -54,10 +54,10 @@ KEYS = {
             "FILE",
         ),
         Key(
-            "shared-database",
+            "writable-by-others",
             click.BOOL,
             False,
-            (config.SHARED,),
+            (config.WRITABLE_BY_OTHERS,),
             False,
             "Go on where others than this user may write the database, its key or its folder.",
         ),

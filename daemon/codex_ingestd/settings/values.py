@@ -59,7 +59,7 @@ class Settings(NamedTuple):
 
     watch: tuple[Root, ...]
     db: str
-    shared_database: bool
+    writable_by_others: bool
     finalize: bool
     hook: tuple[str, ...]
     hook_seconds: float
@@ -234,8 +234,8 @@ def _from_entry(key: Key, entry: Entry) -> Any:
         config.file_redacts(entry)
     if key.name == "allow-secrets":
         config.file_allows_secrets(entry)
-    if key.name == "shared-database":
-        config.file_shares_database(entry)
+    if key.name == "writable-by-others":
+        config.file_lets_others_write(entry)
     value = _from_text(key, given)
     if key.name == "metrics" and not entry.source.own:
         _refuse_openness(value)

@@ -18,7 +18,7 @@ DEFAULT_LOG_DIR = ".codex/sessions"
 DEFAULT_DATABASE = ".codex/session_logs.db"
 _WORKSPACE = "GH_COPILOT_WORKSPACE"
 _SHARED = ("postgresql://", "postgres://")
-SHARED = "CODEX_SHARED_DATABASE"
+WRITABLE_BY_OTHERS = "CODEX_WRITABLE_BY_OTHERS"
 LINE_LIMIT = 64 << 20
 BATCH_BYTES = 1 << 20
 REDACT = ("off", "ingest")
@@ -223,17 +223,17 @@ def file_allows_secrets(entry: Entry) -> bool:
     return entry.value
 
 
-def shares_database() -> bool:
-    """Whether others may write the database: CODEX_SHARED_DATABASE=1, `shared-database` of `codex-ingestd.toml`.
+def lets_others_write() -> bool:
+    """Whether others may write the database: CODEX_WRITABLE_BY_OTHERS=1, `writable-by-others` of `codex-ingestd.toml`.
 
     Raises ConfigError.
     """
-    variable = os.environ.get(SHARED)
-    return _is_yes(variable) if variable else bool(_of_file("shared-database", file_shares_database))
+    variable = os.environ.get(WRITABLE_BY_OTHERS)
+    return _is_yes(variable) if variable else bool(_of_file("writable-by-others", file_lets_others_write))
 
 
-def file_shares_database(entry: Entry) -> bool:
-    """What `shared-database` of a file says. Raises ConfigError."""
+def file_lets_others_write(entry: Entry) -> bool:
+    """What `writable-by-others` of a file says. Raises ConfigError."""
     if not isinstance(entry.value, bool):
         raise ConfigError(f"{entry.value!r} is not true or false", hint="Its default is false.")
     if entry.value:

@@ -53,10 +53,10 @@ def _read(path: str) -> bytes:
         key = os.read(descriptor, _KEY_BYTES + 1)
     finally:
         os.close(descriptor)
-    if is_open and not config.shares_database():
+    if is_open and not config.lets_others_write():
         raise ConfigError(
             f"{path}: others than this user may write to it",
-            hint=f"Move it away: a new one is made; hashes differ from then on. Or set {config.SHARED}=1.",
+            hint=f"Move it away: a new one is made; hashes differ from then on. Or set {config.WRITABLE_BY_OTHERS}=1.",
         )
     return key
 

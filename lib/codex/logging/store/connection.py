@@ -14,7 +14,7 @@ import apsw
 from codex.logging.errors import ConfigError, DatabaseError, DatabaseMissingError, NewerDatabaseError
 from codex.logging.owners import make_folders
 from codex.logging.store import former, legacy
-from codex.logging.store.private import refuse_shared
+from codex.logging.store.private import refuse_open
 
 APPLICATION_ID = 0x43445831  # "CDX1"
 BUSY_MILLISECONDS = 5000
@@ -38,7 +38,7 @@ def open_writer(path: str, *, wait_milliseconds: int = BUSY_MILLISECONDS) -> aps
     """
     with translated(path):
         make_folders(os.path.dirname(path))
-        refuse_shared(path)
+        refuse_open(path)
         _make_private(path)
         connection = apsw.Connection(path, statementcachesize=200)
         connection.set_busy_timeout(wait_milliseconds)

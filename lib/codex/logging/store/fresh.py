@@ -19,7 +19,7 @@ from codex.logging.errors import DatabaseError
 from codex.logging.owners import make_folders
 from codex.logging.store.connection import translated
 from codex.logging.store.disk import sync
-from codex.logging.store.private import refuse_shared
+from codex.logging.store.private import refuse_open
 from codex.logging.store.sqlite import Store
 
 _CHECKPOINT_PAGES = 4096  # 64 MiB: the log's fsyncs are what a backfill waits for
@@ -83,7 +83,7 @@ def _workshop(database: str) -> Iterator[str]:
     home, prefix = _place(database)
     with translated(database):
         make_folders(home)
-        refuse_shared(database)
+        refuse_open(database)
         remove_dead(database)
         folder, lock = _locked_folder(home, prefix)
     try:

@@ -13,19 +13,19 @@ from codex.logging.owners import is_trusted, others_may_replace, others_may_writ
 _BESIDE = ("", "-wal", "-shm", ".lock", ".key")
 
 
-def refuse_shared(database: str) -> None:
+def refuse_open(database: str) -> None:
     """Raise ConfigError where others may write a database or what lies beside it, or put their own in its place.
 
     Not where a setting allows it, nor for what isn't there yet. Raises OSError.
     """
     for path in {database, os.path.realpath(database)}:
         objection = _objection(path)
-        if objection is not None and not config.shares_database():
+        if objection is not None and not config.lets_others_write():
             place, mend = objection
             raise ConfigError(
                 f"{place}: others than this user may write to it, and to the database",
-                hint=f"{mend}. Where those are to be trusted, set {config.SHARED}=1, or `shared-database = true` in a"
-                " file of settings.",
+                hint=f"{mend}. Where those are to be trusted, set {config.WRITABLE_BY_OTHERS}=1, or"
+                " `writable-by-others = true` in a file of settings.",
             )
 
 

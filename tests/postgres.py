@@ -20,6 +20,7 @@ import pytest
 from psycopg.rows import TupleRow
 
 from codex_ingestd.forward.postgres.schema import migrate
+from tests.daemon import wait_for
 
 # What a killed process has written lies with the system: without fsync only a power failure loses it.
 _SETTINGS = {
@@ -110,6 +111,24 @@ class Server:
         with psycopg.connect(self.url(), autocommit=True) as connection:
             connection.execute(f"CREATE DATABASE {name}")
         return self.url(name)
+
+    @contextmanager
+    def asking_passwords(self, role: str) -> Iterator[None]:
+        """Within the block that role needs its password."""
+        rules = Path(self._data, "pg_hba.conf")
+        former = rules.read_text("ascii")
+        rules.write_text(f"host all {role} 127.0.0.1/32 scram-sha-256\n{former}", "ascii")
+        self._reread()
+        try:
+            yield
+        finally:
+            rules.write_text(former, "ascii")
+            self._reread()
+
+    def _reread(self) -> None:
+        former = rows(self.url(), "SELECT pg_conf_load_time()")
+        rows(self.url(), "SELECT pg_reload_conf()")
+        wait_for(lambda: rows(self.url(), "SELECT pg_conf_load_time()") != former, what="the rules to be read")
 
 
 def _free_port() -> int:

@@ -19,6 +19,7 @@ from codex.logging.config import WRITABLE_BY_OTHERS, lets_others_write, refuse_t
 from codex_ingestd import audit, log
 from codex_ingestd.doctor.command import doctor
 from codex_ingestd.finalize_command import finalize
+from codex_ingestd.forward.children import Forwarding
 from codex_ingestd.forward.command import forward
 from codex_ingestd.health.judge import Facts
 from codex_ingestd.health.status import SHOWN_FINDINGS, Status, read_status
@@ -109,7 +110,10 @@ def _plan(settings: Settings) -> Plan:
     log.set_up(settings.log_level)
     hooks = chosen(settings.hooks, settings.hook_seconds, allow_secrets=settings.allow_secrets)
     rate = round(settings.verify_rate * (1 << 20))
-    return Plan(settings.folders, settings.formats, hooks, rate, settings.redacts)
+    forwarding = Forwarding(
+        settings.forward_to, settings.forward_rate, settings.forward_host_id, settings.forward_timeout
+    )
+    return Plan(settings.folders, settings.formats, hooks, rate, settings.redacts, forwarding)
 
 
 def _exposed(service: Service, settings: Settings) -> AbstractContextManager[object]:
@@ -153,6 +157,9 @@ def _show(answer: Status, everything: bool) -> None:
     click.echo(f"daemon    {_daemon(answer.daemon)}")
     click.echo(f"database  {answer.database}")
     click.echo(f"lag       {answer.lag} bytes in {len(answer.streams)} streams")
+    for sink in answer.sinks:
+        behind = f"{sink.bytes} bytes in {sink.generations} logs to send" if sink.generations else "has all"
+        click.echo(f"forward   {sink.name}: {sink.state}, {behind}{f': {sink.error}' if sink.error else ''}")
     if answer.findings:
         click.echo(f"findings  {len(answer.findings)}: `codex-ingestd verify` shows what is so by now")
     for finding in answer.findings[:SHOWN_FINDINGS]:

@@ -17,6 +17,7 @@ from codex.logging.ingest.redactor import Redactor
 from codex.logging.ingest.sources import Location, locate
 from codex.logging.store.sqlite import Store
 from codex_ingestd.database import Database
+from codex_ingestd.forward.children import Forwarders, Forwarding
 from codex_ingestd.health.judge import Facts, judge
 from codex_ingestd.health.meter import Meter
 from codex_ingestd.health.notify import Notifier
@@ -45,6 +46,7 @@ class Plan(NamedTuple):
     hooks: Sequence[Hook] = ()
     verify_rate: int = VERIFY_BYTES_PER_MINUTE
     redact: bool | None = None
+    forwarding: Forwarding = Forwarding()
 
 
 class Service:
@@ -65,6 +67,7 @@ class Service:
         self._notifier = Notifier(os.environ)
         self._watcher: Watcher
         self._hook_runners: HookRunners
+        self._forwarders: Forwarders
         self._intake: Intake
         self._reconciler: Reconciler
         self._stopping = False
@@ -90,9 +93,12 @@ class Service:
     def _attend(self, database: Database) -> None:
         """One database, until it is to stop, or until its file is another one."""
         while not self._stopping:
-            roots, _, hooks, *_ = self._plan
-            with closing(Watcher(roots, self._marks)) as self._watcher, HookRunners(database.path, hooks) as runners:
-                self._hook_runners = runners
+            roots, hooks, forwarding = self._plan.roots, self._plan.hooks, self._plan.forwarding
+            with (
+                closing(Watcher(roots, self._marks)) as self._watcher,
+                HookRunners(database.path, hooks) as self._hook_runners,
+                Forwarders(database.path, forwarding) as self._forwarders,
+            ):
                 self._watcher.start(self._clock())
                 log.info("watching", extra={"roots": list(roots), "database": database.path, "pid": os.getpid()})
                 self._serve(database)
@@ -242,7 +248,13 @@ class Service:
             watcher=watcher.state,
             reason=watcher.reason,
             rebuilds=watcher.rebuilds,
-            stalls=(*watcher.stalls(), *self._intake.stalls(), *self._hook_runners.stalls()),
+            stalls=(
+                *watcher.stalls(),
+                *self._intake.stalls(),
+                *self._hook_runners.stalls(),
+                *self._forwarders.stalls(),
+            ),
+            sinks=self._forwarders.sinks(),
         )
         database.tell(self.facts)
         if self._notifier.is_ready and phase == "watching":

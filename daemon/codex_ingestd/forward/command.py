@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from types import FrameType
 from typing import Any
 
@@ -15,19 +17,21 @@ import click
 
 from codex.logging.errors import ConfigError
 from codex.logging.store.connection import open_writer
-from codex.logging.terminal import json_option
+from codex.logging.terminal import json_option, run
 from codex_ingestd import log
 from codex_ingestd.forward.address import Address
-from codex_ingestd.forward.forwarder import Forwarder, Progress
+from codex_ingestd.forward.forwarder import Forwarder
 from codex_ingestd.forward.identity import Host, host
 from codex_ingestd.forward.notes import Notes
 from codex_ingestd.forward.pace import Rate
+from codex_ingestd.forward.progress import Progress
 from codex_ingestd.forward.sink import Sink
 from codex_ingestd.forward.spool import Spool
 from codex_ingestd.settings.command import setting_options
 from codex_ingestd.settings.values import Settings, load
 
 _TELL_SECONDS = 1.0
+_NICE = 10
 _KEYS = ("db", "forward-to", "forward-rate", "forward-host-id", "forward-timeout", "log-level")
 
 
@@ -39,8 +43,11 @@ _KEYS = ("db", "forward-to", "forward-rate", "forward-host-id", "forward-timeout
 @setting_options(*_KEYS)
 @click.option("--once", is_flag=True, help="Send all that is there, and stop.")
 @click.option("--check", is_flag=True, help="Test connection, rights, schema and identity; send nothing.")
+@click.option("--attended", is_flag=True, hidden=True, help="End with standard input, and give way to others.")
 @json_option
-def forward(to: str | None, file: str | None, once: bool, check: bool, as_json: bool, **flags: Any) -> int:
+def forward(
+    to: str | None, file: str | None, once: bool, check: bool, attended: bool, as_json: bool, **flags: Any
+) -> int:
     """Ship what is committed to PostgreSQL, once and exactly; through any outage, until SIGTERM or Ctrl-C.
 
     It may run beside a daemon, which does the same by itself where forward-to is set. Each row goes in one transaction
@@ -59,9 +66,14 @@ def forward(to: str | None, file: str | None, once: bool, check: bool, as_json: 
     address = settings.forward_to[0]
     if check:
         return _check(settings, address, as_json)
+    if attended:
+        with suppress(OSError):
+            os.nice(_NICE)
     teller = _Teller(as_json)
     while True:
         with _forwarder(settings, address, teller.tell) as forwarder, _signals(forwarder):
+            if attended:
+                threading.Thread(target=_attend, args=(forwarder,), daemon=True).start()
             if once:
                 forwarder.once()
                 click.echo(f"{forwarder.events} events sent to {address}", err=as_json)
@@ -130,6 +142,14 @@ def _signals(forwarder: Forwarder) -> Iterator[None]:
             signal.signal(number, handler)
 
 
+def _attend(forwarder: Forwarder) -> None:
+    """Wait until standard input ends: whoever started this process is gone, or wants it to be."""
+    with suppress(OSError):
+        while os.read(0, 1):
+            pass
+    forwarder.stop()
+
+
 def _check(settings: Settings, address: Address, as_json: bool) -> int:
     """Look at all that forwarding takes; nothing is sent."""
     with closing(open_writer(settings.db)) as writer, closing(Spool(settings.db, address.name)) as spool:
@@ -145,3 +165,7 @@ def _check(settings: Settings, address: Address, as_json: bool) -> int:
         click.echo(f"{address} can be written, as host {me.id}")
         click.echo(f"lacking: {lag.bytes} bytes in {lag.generations} logs")
     return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(run(forward))

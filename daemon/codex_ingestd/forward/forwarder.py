@@ -7,14 +7,14 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from threading import Event
-from typing import Literal, NamedTuple
 
 from codex.logging.errors import CodexLoggingError, DatabaseError
 from codex.logging.store.checkpoint import identity
 from codex.logging.store.disk import sync_data
-from codex_ingestd.forward.errors import SinkError
+from codex_ingestd.forward.errors import DivergedError, SinkError
 from codex_ingestd.forward.notes import Notes
 from codex_ingestd.forward.pace import BackOff, BatchSize, Rate
+from codex_ingestd.forward.progress import Progress, State
 from codex_ingestd.forward.sink import Batch, Sink
 from codex_ingestd.forward.spool import Lag, Spool
 
@@ -24,18 +24,6 @@ _TEND_SECONDS = 5.0
 _TRIES = 5  # of `once`, without a batch that went well
 
 log = logging.getLogger(__name__)
-
-
-class Progress(NamedTuple):
-    """How it goes. `events` were sent by this process; `lag` was seen at the last look; seconds since that is so."""
-
-    sink: str
-    state: Literal["connecting", "catching up", "live", "waiting"]
-    events: int
-    generations: int
-    bytes: int
-    seconds: float
-    error: str
 
 
 class Forwarder:
@@ -113,7 +101,11 @@ class Forwarder:
     def _begin(self) -> None:
         self._say("connecting")
         self._sink.open()
-        self._spool.begin(self._sink.watermarks())
+        try:
+            self._spool.begin(self._sink.watermarks())
+        except DivergedError as error:
+            self._refused(error)
+            raise
         self._seen = -1
 
     def _step(self) -> bool:
@@ -127,7 +119,11 @@ class Forwarder:
             self._look_at = now + took + max(_LOOK_SECONDS, took * _LOOK_REST)
             if not self._lag.generations:
                 self._current_at = now
-        batch = self._spool.next(self._size.events)
+        try:
+            batch = self._spool.next(self._size.events)
+        except DivergedError as error:
+            self._refused(error)
+            raise
         if batch is None:
             if self._lag.generations and changed == self._seen:
                 self._lag, self._current_at = Lag(), self._clock()
@@ -161,7 +157,14 @@ class Forwarder:
 
     def _failed(self, error: CodexLoggingError) -> None:
         log.warning("not forwarded: %s", error, extra={"hint": error.hint})
+        with suppress(DatabaseError):
+            self._lag = self._spool.look()
         self._say("waiting", str(error))
+        with suppress(DatabaseError):
+            self._notes.failed(str(error))
+
+    def _refused(self, error: DivergedError) -> None:
+        self._say("refused", str(error))
         with suppress(DatabaseError):
             self._notes.failed(str(error))
 
@@ -169,6 +172,6 @@ class Forwarder:
         with suppress(DatabaseError):
             self._notes.write(self._clock())
 
-    def _say(self, state: Literal["connecting", "catching up", "live", "waiting"], error: str = "") -> None:
+    def _say(self, state: State, error: str = "") -> None:
         seconds = 0.0 if state == "live" else self._clock() - self._current_at
         self._tell(Progress(self._sink.name, state, self.events, *self._lag, seconds, error))

@@ -40,6 +40,10 @@ PRAGMA temp_store = memory;
 CREATE TEMP TABLE sent (
     generation INTEGER PRIMARY KEY, began REAL NOT NULL, event INTEGER NOT NULL, reject INTEGER NOT NULL,
     "offset" INTEGER NOT NULL, chain BLOB NOT NULL, ledger TEXT NOT NULL)"""
+# What was noted of the sink tells how far it is behind, as long as it can't be asked.
+_RECALL = """
+INSERT INTO temp.sent
+SELECT generation, 0, event, reject, "offset", chain, '' FROM main.forward_watermarks WHERE sink = ?"""
 _FORGET = "DELETE FROM temp.sent"
 _SET = """
 INSERT OR REPLACE INTO temp.sent (generation, began, event, reject, "offset", chain, ledger)
@@ -123,6 +127,7 @@ class Spool:
         self._sink = sink
         self._connection = open_reader(database)
         self._connection.execute(_SENT)
+        self._connection.execute(_RECALL, (sink,))
         self._queue: list[tuple[int, int]] = []
         self._proven: set[int] = set()
         self._calls: OrderedDict[int, dict[int, tuple[int, int]]] = OrderedDict()
@@ -160,7 +165,8 @@ class Spool:
         with self._read():
             rows: Any = self._connection.execute(_BEHIND).fetchall()
         self._queue = rows[::-1]
-        return Lag(len(rows), sum(max(0, size) for _, size in rows))
+        sizes = [size for _, size in rows if size > 0]
+        return Lag(len(sizes), sum(sizes))
 
     def next(self, events: int) -> Batch | None:
         """About so many events, or 8 MiB of text; None when all that the last look found was sent.

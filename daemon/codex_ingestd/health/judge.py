@@ -22,6 +22,19 @@ class Stall(msgspec.Struct, frozen=True):
     counts_after: float = STALL_SECONDS
 
 
+class Sink(msgspec.Struct, frozen=True):
+    """How forwarding to a sink goes, and since when that is so: see forward.progress."""
+
+    name: str
+    state: str
+    at: float = 0.0
+    events: int = 0
+    generations: int = 0
+    bytes: int = 0
+    seconds: float = 0.0
+    error: str = ""
+
+
 class Facts(msgspec.Struct, frozen=True):
     """What a daemon tells of itself: when, what it is doing, how it hears of changes (and why so), what stands still.
 
@@ -36,6 +49,7 @@ class Facts(msgspec.Struct, frozen=True):
     reason: str = ""
     rebuilds: int = 0
     stalls: tuple[Stall, ...] = ()
+    sinks: tuple[Sink, ...] = ()
 
 
 class Health(NamedTuple):

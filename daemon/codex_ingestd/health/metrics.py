@@ -68,6 +68,7 @@ class Collector:
         """Every metric. The database's are left out where it can't be read."""
         line = self._service.line()
         yield from _of_health(self._service.facts, time.monotonic())
+        yield from _of_sinks(self._service.facts, time.monotonic())
         yield _gauge("queue_length", "Files that wait to be read, and the one that is at work.", len(line))
         yield from _of_meter(self._meter)
         yield from _of_host(self._database)
@@ -103,6 +104,24 @@ def _of_health(facts: Facts, now: float) -> Iterator[Metric]:
     yield _gauge("silent_seconds", "Since the loop last told of itself, which it does each 1 to 2 s.", now - facts.at)
     yield _gauge("polling", "1 when changes are polled for, as nobody tells of them.", facts.watcher == "polling")
     yield CounterMetricFamily("codex_ingestd_watcher_rebuilds", "Times that the watcher went silent.", facts.rebuilds)
+
+
+def _of_sinks(facts: Facts, now: float) -> Iterator[Metric]:
+    """Where the record is forwarded to; nothing where it isn't."""
+    if not facts.sinks:
+        return
+    labels = ["sink"]
+    events = CounterMetricFamily("codex_ingestd_forward_events", "Sent since its forwarder's start.", labels=labels)
+    size = GaugeMetricFamily("codex_ingestd_forward_lag_bytes", "Of logs, committed and not sent.", labels=labels)
+    seconds = GaugeMetricFamily("codex_ingestd_forward_lag_seconds", "Since it last had all.", labels=labels)
+    flows = GaugeMetricFamily("codex_ingestd_forward_up", "1 while the sink takes what there is.", labels=labels)
+    for sink in facts.sinks:
+        is_behind = sink.state != "live"
+        events.add_metric([sink.name], sink.events)
+        size.add_metric([sink.name], sink.bytes)
+        seconds.add_metric([sink.name], sink.seconds + max(0.0, now - sink.at) if is_behind else 0.0)
+        flows.add_metric([sink.name], sink.state in {"live", "catching up"})
+    yield from (events, size, seconds, flows)
 
 
 def _of_meter(meter: Meter) -> Iterator[Metric]:

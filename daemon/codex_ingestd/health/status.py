@@ -9,11 +9,15 @@ from collections.abc import Sequence
 from contextlib import closing
 from typing import NamedTuple
 
+import apsw
+import msgspec
+
 from codex.logging.events import iso_time
 from codex.logging.ingest.sources import Facts as FileFacts
 from codex.logging.ingest.sources import scan
 from codex.logging.store.connection import has_relation, open_reader, translated
-from codex_ingestd.health.judge import Facts, Health, judge
+from codex_ingestd.forward.notes import read_notes
+from codex_ingestd.health.judge import Facts, Health, Sink, judge
 from codex_ingestd.instance import told
 
 SHOWN_FINDINGS = 5
@@ -43,13 +47,15 @@ class StreamStatus(NamedTuple):
 
 class Status(NamedTuple):
     """The whole answer; `daemon` is what it tells of itself, None when none runs; `findings` are what its slow verify
-    last found wrong."""
+    last found wrong; `sinks` are where the record is forwarded to, by the daemon or, where it does none, as last noted.
+    """
 
     database: str
     daemon: Facts | None
     health: Health
     streams: list[StreamStatus]
     findings: list[dict[str, object]]
+    sinks: list[Sink]
 
     @property
     def lag(self) -> int:
@@ -73,6 +79,7 @@ class Status(NamedTuple):
             **totals,
             "findings": len(self.findings),
             "first_findings": self.findings[:SHOWN_FINDINGS],
+            "sinks": [msgspec.to_builtins(sink) for sink in self.sinks],
             "streams": [stream._asdict() for stream in self.streams],
         }
 
@@ -95,10 +102,22 @@ def read_status(database: str, roots: Sequence[str]) -> Status:
         ours = has_relation(connection, "streams")
         known = _known_streams(connection.execute(_STREAMS) if ours else ())
         noted = dict(connection.execute("SELECT key, value FROM meta")) if ours else {}
+        sinks = _noted_sinks(connection) if has_relation(connection, "forward_sinks") else []
     daemon = told(database)
+    if daemon is not None and daemon.sinks:
+        sinks = list(daemon.sinks)
     streams = _streams(known, [*dict.fromkeys([*(daemon.roots if daemon else ()), *roots])])
     findings = json.loads(noted.get("findings") or "[]")
-    return Status(database, daemon, judge(daemon, time.monotonic()), streams, findings)
+    return Status(database, daemon, judge(daemon, time.monotonic()), streams, findings, sinks)
+
+
+def _noted_sinks(connection: apsw.Connection) -> list[Sink]:
+    return [
+        Sink(
+            note.sink, "waiting" if note.error else "noted", 0.0, 0, note.generations, note.bytes, 0.0, note.error or ""
+        )
+        for note in read_notes(connection)
+    ]
 
 
 def _known_streams(rows: object) -> dict[tuple[str, str], _Known]:

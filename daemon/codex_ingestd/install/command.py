@@ -20,6 +20,7 @@ from codex.logging import config_file
 from codex.logging.config import absolute, refuse_test_mode
 from codex.logging.errors import ConfigError
 from codex.logging.terminal import json_option
+from codex_ingestd.forward.address import Address, refuse_secrets
 from codex_ingestd.hooks.hook import BUILT_IN
 from codex_ingestd.install.managers import InstallError, Launchd, Manager, Systemd, owner
 from codex_ingestd.install.units import MARK, Job
@@ -194,6 +195,9 @@ def _flags(loaded: Loaded, keys: list[str]) -> list[str]:
 
 
 def _text(value: object) -> str:
+    if isinstance(value, Address):
+        refuse_secrets(value)
+        return value.url
     if isinstance(value, Root):
         return f"{value.format}={value.folder}" if value.format else value.folder
     if isinstance(value, float):
@@ -227,6 +231,8 @@ def _repository(path: str) -> str | None:
 
 def _network(loaded: Loaded) -> Literal["none", "loopback", "all"]:
     address = loaded.settings.metrics
+    if loaded.settings.forward_to:
+        return "all"
     if address is None:
         return "none"
     return "loopback" if address.is_loopback else "all"

@@ -103,7 +103,7 @@ _NETWORK = {
 class Job(NamedTuple):
     """What is to run: absolute paths. `user` is who a system's service runs as, None for a user's own service.
 
-    `writes` are the folders that it writes to, `network` is what its metrics can be fetched from.
+    `writes` are the folders that it writes to, `network` is whom it speaks with.
     """
 
     name: str

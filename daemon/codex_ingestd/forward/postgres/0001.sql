@@ -317,6 +317,7 @@ EXCEPTION WHEN duplicate_object OR unique_violation THEN
 END $$;
 REVOKE ALL ON ALL FUNCTIONS IN SCHEMA codex_sink FROM PUBLIC;
 GRANT USAGE ON SCHEMA codex_sink TO codex_writer;
+GRANT SELECT ON codex_sink.steps TO codex_writer;
 GRANT INSERT ON codex_sink.events, codex_sink.ingest_rejects TO codex_writer;
 GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA codex_sink TO codex_writer;
 GRANT USAGE ON SCHEMA codex TO codex_reader;

@@ -20,7 +20,7 @@ from codex_ingestd.forward.address import Address
 from codex_ingestd.forward.errors import SinkError, StaleSinkError
 from codex_ingestd.forward.identity import Host
 from codex_ingestd.forward.patience import Patience
-from codex_ingestd.forward.postgres.schema import migrate, version
+from codex_ingestd.forward.postgres.schema import migrate, steps, version
 from codex_ingestd.forward.sink import Batch, Row, Watermark
 
 _COLUMNS = (
@@ -68,17 +68,27 @@ class PostgresSink:
         self._months: set[float] = set()
 
     def open(self) -> None:
-        """Connect anew; the schema is made where nothing is there and the role may make it."""
+        """Connect anew; the schema is made where the role may make it."""
         self.close()
         with self._told("connecting"):
             parameters = {**_KEEPALIVE, **_parameters(self._address), "application_name": "codex-ingestd"}
             self._connection = psycopg.connect(**parameters, autocommit=True)
             with self._patience():
-                if version(self._connection) == 0:
-                    migrate(self._connection)
+                self._bring_up_to_date(self._connection)
                 host = self._host
                 facts = (host.id, host.machine, host.name, host.user, host.database, host.version)
                 self._connection.execute(_ARRIVE, tuple(map(_sound, facts)))
+
+    @staticmethod
+    def _bring_up_to_date(connection: psycopg.Connection[Any]) -> None:
+        """Make the schema what this program knows, where the role may; an older one serves as well, a newer one too."""
+        former = version(connection)
+        if former < len(steps()):
+            try:
+                migrate(connection)
+            except psycopg.errors.InsufficientPrivilege:
+                if not former:
+                    raise
 
     def watermarks(self) -> Iterable[Watermark]:
         """What it has of this host."""

@@ -219,7 +219,7 @@ def git(settings: Settings) -> Iterator[Finding]:
         yield Finding("git", level, "git isn't on the PATH: finalize copies, and stages nothing", "Install git.")
     elif not os.path.isdir(folder) or not _runs("git", "-C", folder, "rev-parse", "--show-toplevel"):
         yield Finding("git", "note", f"{folder} is in no git repository: finalize copies, and stages nothing")
-    elif not _runs("git", "lfs", "version"):
+    elif not _runs("git", "-C", os.sep, "lfs", "version"):
         hint = "Install git-lfs, and run `git lfs install --local`."
         yield Finding("git", level, "Git LFS isn't installed: a database of more than 50 MB isn't staged", hint)
     else:

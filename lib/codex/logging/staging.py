@@ -31,7 +31,23 @@ _CHOOSING = frozenset(
         "GIT_COMMON_DIR",
         "GIT_NAMESPACE",
         "GIT_PREFIX",
+        "GIT_GRAFT_FILE",
+        "GIT_IMPLICIT_WORK_TREE",
+        "GIT_QUARANTINE_PATH",
+        "GIT_REPLACE_REF_BASE",
+        "GIT_SHALLOW_FILE",
     }
+)
+# A repository's .git/config may name commands for each of these: nothing that is done here needs one. Only its filters
+# stay: one that encrypts, left out, would have the rows staged in plain.
+_NO_COMMANDS = ("core.fsmonitor=false", "core.pager=cat", "log.showSignature=false", "alias.lfs=", "maintenance.auto=0")
+_NO_HOOKS = ("core.hooksPath=/dev/null",)
+# What `git lfs install` writes there, whatever stands there by now.
+_LFS = (
+    "filter.lfs.clean=git-lfs clean -- %f",
+    "filter.lfs.smudge=git-lfs smudge -- %f",
+    "filter.lfs.process=git-lfs filter-process",
+    "filter.lfs.required=true",
 )
 
 
@@ -56,6 +72,7 @@ class _Folder:
 
     def __init__(self, path: str) -> None:
         self.path = path
+        self._lfs: tuple[str, ...] = ()
         self._patience = _INDEX_SECONDS
         try:
             self.top = self.git("rev-parse", "--show-toplevel").removesuffix("\n")
@@ -66,10 +83,12 @@ class _Folder:
     def git(self, *arguments: str, folder: str | None = None, codes: Sequence[int] = (0,), stdin: str = "") -> str:
         """What git prints. Raises _GitError."""
         variables = {name: value for name, value in os.environ.items() if name not in _CHOOSING}
-        variables |= {"LC_ALL": "C", "GIT_TERMINAL_PROMPT": "0"}
+        variables |= {"LC_ALL": "C", "GIT_TERMINAL_PROMPT": "0", "GIT_ALLOW_PROTOCOL": "none", "GIT_NO_LAZY_FETCH": "1"}
+        hooks = () if arguments[0] == "lfs" else _NO_HOOKS  # `git lfs install` puts its own where they are
+        settings = [word for setting in (*_NO_COMMANDS, *hooks, *self._lfs) for word in ("-c", setting)]
         try:
             result = subprocess.run(  # noqa: S603
-                ["git", "-C", folder or self.path, *arguments],  # noqa: S607
+                ["git", *settings, "-C", folder or self.path, *arguments],  # noqa: S607
                 env=variables,
                 input=os.fsencode(stdin),
                 capture_output=True,
@@ -111,11 +130,14 @@ class _Folder:
         """Those that git would store whole: no `filter=lfs`, or a filter of that name that isn't set up."""
         if not self.git("config", "--get-regexp", r"^filter\.lfs\.(clean|process)$", codes=(0, 1)):
             return list(names)
+        self._lfs = _LFS
         words = self.git("check-attr", "-z", "filter", "--", *names).split("\0")
         return [name for name, value in zip(words[0::3], words[2::3], strict=False) if value != "lfs"]
 
     def set_up_lfs(self, patterns: Sequence[str]) -> None:
         """What a person would type: install, track, stage .gitattributes. Raises _GitError."""
+        if os.path.islink(os.path.join(self.top, ".gitattributes")):
+            raise _GitError(f"{self.top}/.gitattributes is a symbolic link")
         self.git("lfs", "install", "--local")
         self.git("lfs", "track", *patterns, folder=self.top)
         self.change_index("add", "--", ".gitattributes", folder=self.top)

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
@@ -49,8 +49,9 @@ def _binaries() -> str | None:
 class Server:
     """A server on a port of its own, whose superuser `postgres` needs no password."""
 
-    def __init__(self, folder: Path, binaries: str) -> None:
+    def __init__(self, folder: Path, binaries: str, under: Sequence[str] = ()) -> None:
         self._folder = folder
+        self._under = under
         self._binaries = binaries
         self.port = _free_port()
         self.log = folder / "log"
@@ -67,7 +68,7 @@ class Server:
     def _command(self, program: str, *arguments: str) -> list[str]:
         """A program of the server's; it refuses to be root."""
         drop = ["setpriv", f"--reuid={_USER}", f"--regid={_USER}", "--clear-groups"] if os.geteuid() == 0 else []
-        return [*drop, os.path.join(self._binaries, program), *arguments]
+        return [*self._under, *drop, os.path.join(self._binaries, program), *arguments]
 
     def start(self, settings: Mapping[str, str] | None = None) -> None:
         """Start it, and wait until it answers."""
@@ -137,14 +138,14 @@ def _free_port() -> int:
 
 
 @contextmanager
-def running(settings: Mapping[str, str] | None = None) -> Iterator[Server]:
-    """A server of its own, gone with the block; the test is skipped where no PostgreSQL is installed on macOS."""
+def running(settings: Mapping[str, str] | None = None, under: Sequence[str] = ()) -> Iterator[Server]:
+    """A server of its own, run by the command `under`, gone with the block; on macOS skipped where there is none."""
     binaries = _binaries()
     if binaries is None and sys.platform == "darwin":
         pytest.skip("no PostgreSQL server here")
     assert binaries is not None, "install postgresql"
     folder = Path(tempfile.mkdtemp(prefix="codex-pg-", dir="/tmp"))  # short: it holds a socket
-    server = Server(folder, binaries)
+    server = Server(folder, binaries, under)
     try:
         server.start(settings)
         yield server

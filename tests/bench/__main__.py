@@ -19,6 +19,7 @@ from tests.bench import append as append_call
 from tests.bench import backfill as backfill_run
 from tests.bench import backlog as backlog_run
 from tests.bench import follow as follow_tail
+from tests.bench import forward as forward_run
 from tests.bench import idle as idle_daemon
 from tests.bench import live as live_path
 from tests.bench import search as search_run
@@ -271,6 +272,25 @@ def search(events: int, rounds: int, processes: int, parent: str | None, output:
     with _folder(parent) as folder:
         reports = search_run.measure(folder, events=events, rounds=rounds, processes=processes)
         _finish(reports, output)
+
+
+@command.command(
+    epilog="\b\nExamples:\n  python -m tests.bench forward\n  python -m tests.bench forward --events 1000000 --rounds 1"
+)
+@click.option("--events", type=click.IntRange(min=100), default=300_000, help="About how many are forwarded.")
+@click.option("--sessions", type=click.IntRange(min=1), default=100, help="Sessions that they are of.")
+@click.option("--rounds", type=click.IntRange(min=1), default=3, help="Runs of each.")
+@click.option("--seconds", type=click.FloatRange(min=0, min_open=True), default=40, help="Of live rows beside it.")
+@click.option("--block", type=click.FloatRange(min=0, min_open=True), default=5, help="Seconds with it, and without.")
+@_common
+def forward(
+    events: int, sessions: int, rounds: int, seconds: float, block: float, parent: str | None, output: str | None
+) -> None:
+    """One forwarder into PostgreSQL, beside COPY alone; then live rows beside a forwarder that catches up."""
+    with _folder(parent) as folder, _folder(parent) as other:
+        rate = forward_run.measure(folder, events=events, sessions=sessions, rounds=rounds)
+        live_rows = forward_run.measure_live(other, events=events, seconds=seconds, block=block)
+        _finish([rate, live_rows], output)
 
 
 @command.command(

@@ -113,6 +113,14 @@ def test_search_finds_what_it_searches(tmp_path: Path) -> None:
     assert index["rows"][0]["events"] == 600
 
 
+def test_forward_stands_beside_copy(tmp_path: Path) -> None:
+    """Each way brings every row; and live rows have their figures with a forwarder and without."""
+    line = "forward --events 3000 --sessions 3 --rounds 1 --seconds 1 --block 0.5"
+    rate, live = run(tmp_path, line)["reports"]
+    assert [row["by"] for row in rate["rows"]] == ["COPY, no key", "COPY", "forward"]
+    assert [row["lines"] > 50 for row in live["rows"]] == [True, True]
+
+
 @linux_only
 def test_idle_tells_share_memory_and_start(tmp_path: Path) -> None:
     """A daemon that knows all its files is watched while it does nothing."""

@@ -51,7 +51,7 @@ class _Table(NamedTuple):
     types: Sequence[str]
 
 
-_EVENTS = _Table("codex_sink.events", _COLUMNS, _TYPES)
+EVENTS = _Table("codex_sink.events", _COLUMNS, _TYPES)
 _REJECTS = _Table("codex_sink.ingest_rejects", _REJECT_COLUMNS, _REJECT_TYPES)
 
 
@@ -132,7 +132,7 @@ class PostgresSink:
             moved = connection.execute(_ADVANCE, (self._host.id, _ledger(batch))).fetchall()
             numbers = dict(moved)
             if batch.events:
-                put(connection, _EVENTS, self._events(batch, numbers))
+                put(connection, EVENTS, self._events(batch, numbers))
             if any(part.rejects for part in batch.parts):
                 put(connection, _REJECTS, self._rejects(batch, numbers))
         self._numbers.update(numbers)

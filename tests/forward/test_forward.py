@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from codex.logging.store.connection import open_writer
 from tests.commands import succeed
 from tests.daemon import wait_for
 from tests.forward.records import Recorded
@@ -224,6 +226,51 @@ def test_a_purged_session_is_told(record: Recorded, sink: str) -> None:
     assert record.forward(sink).returncode == 0
     told = "SELECT length, lines, chain, purged_at FROM"
     assert rows(sink, f"{told} codex_sink.tombstones") == record.local(f"{told} tombstones") != []
+
+    assert rows(sink, "SELECT count(*) FROM codex.events") == [(0,)]
+    assert rows(sink, "SELECT codex_sink.erase()") == [(10,)]
+    assert rows(sink, "SELECT count(*) FROM codex_sink.events") == [(0,)]
+
+
+def _take_out(record: Recorded, seq: int) -> None:
+    """As redaction leaves a line: a placeholder in the row, and a span."""
+    span = """
+    INSERT INTO redacted_spans SELECT 1, "offset" + 10, 5, 'erased', 'h', x'00', unixepoch('subsec')
+    FROM events WHERE seq = ?"""
+    with closing(open_writer(str(record.database))) as connection:
+        connection.execute(span, (seq,))
+        connection.execute("UPDATE events SET message = '[REDACTED:erased:h]' WHERE seq = ?", (seq,))
+
+
+def test_what_a_text_has_lost_is_lost_there_too(record: Recorded, sink: str) -> None:
+    """Where it was sent before, it isn't shown, and an administrator removes it; where it goes now, it goes without."""
+    record.write("s", 0, 10, "a secret")
+    _take_out(record, 2)
+    assert record.forward(sink).returncode == 0
+    _take_out(record, 5)
+    record.write("s", 10, 5, "more")
+    assert record.forward(sink).returncode == 0
+    text = "SELECT seq, message FROM {}.events WHERE seq IN (2, 5, 6) ORDER BY 1"
+    after = (6, "a secret 5")
+    assert rows(sink, text.format("codex")) == [(2, "[REDACTED:erased:h]"), (5, ""), after]
+    assert rows(sink, "SELECT codex_sink.erase()") == [(1,)]
+    assert rows(sink, text.format("codex_sink")) == [(2, "[REDACTED:erased:h]"), (5, "[REDACTED:erased]"), after]
+    record.write("s", 15, 5, "still more")
+    assert record.forward(sink).returncode == 0
+    assert rows(sink, "SELECT count(*) FROM codex_sink.redacted_spans") == [(0,)]
+
+
+def test_a_host_can_be_forgotten(record: Recorded, tmp_path: Path, sink: str) -> None:
+    """All that it ever sent goes, and nothing else; it may begin anew."""
+    other = Recorded(tmp_path / "other")
+    for host in (record, other):
+        host.write("s", 0, 10)
+        host.forward(sink)
+    rows(sink, "SELECT codex_sink.forget(%s)", record.host(sink))
+    assert other.shared_rows(sink) == other.rows()
+    assert rows(sink, "SELECT count(*) FROM codex_sink.events") == [(10,)]
+    assert record.forward(sink).returncode == 0
+    assert record.shared_rows(sink) == record.rows()
 
 
 @pytest.mark.parametrize("clock", ["1999-01-01T00:00:00Z", "2999-01-01T00:00:00Z", 1e300, None])

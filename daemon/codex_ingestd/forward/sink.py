@@ -12,7 +12,7 @@ class Watermark(NamedTuple):
     """How far a sink has a generation. `event` and `reject` are the ids that the last rows have in the local database.
 
     `chain` is the record's at `offset`, up to which all was sent. `ledger` tells which state of the
-    generation's own rows the sink has; empty while more events are to come.
+    generation's own rows the sink has; where it begins with a tilde, more events are to come.
     """
 
     generation: int
@@ -22,6 +22,11 @@ class Watermark(NamedTuple):
     offset: int = 0
     chain: bytes = b""
     ledger: str = ""
+
+    @property
+    def is_amid(self) -> bool:
+        """Whether the sink has some of the events, and not the rest."""
+        return self.ledger.startswith("~")
 
 
 class StreamRow(NamedTuple):
@@ -149,8 +154,8 @@ class RejectRow(NamedTuple):
 class Part(NamedTuple):
     """What a batch has of one generation: rows behind one watermark and up to another, and the ledger's own.
 
-    `events` are plain tuples of EventRow's fields, `rejects` of RejectRow's. All but these two, stream and generation
-    are there only with the last rows of the generation.
+    `events` are plain tuples of EventRow's fields, `rejects` of RejectRow's. Summary, usage and tombstone are
+    there only with the last rows of the generation; `spans` are what was taken out of rows that the sink has.
     """
 
     before: Watermark

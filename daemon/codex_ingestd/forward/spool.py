@@ -52,8 +52,9 @@ _ALL_SENT = 'SELECT generation, began, event, reject, "offset", chain, ledger FR
 _NOTED = """
 SELECT w.generation FROM temp.sent AS w JOIN main.forward_watermarks AS k ON k.generation = w.generation
 WHERE k.sink = ? AND k."offset" = w."offset" AND k.chain = w.chain AND k.event = w.event"""
+# When something was last taken out of a generation, microseconds; rows that were read since are without it.
 _SPANS_MARK = """
-(SELECT count(*) || '@' || max(x.redacted_at) FROM main.redacted_spans AS x WHERE x.generation = g.id)"""
+(SELECT CAST(max(x.redacted_at) * 1e6 AS INTEGER) FROM main.redacted_spans AS x WHERE x.generation = g.id)"""
 # Which state of a generation's own rows this is, in one text that differs where any of it does.
 _LEDGER = f"""
 g."offset" || ' ' || g.seq || ' ' || coalesce(g.how, '') || ' ' || coalesce(g.ended, '') || ' '
@@ -98,7 +99,9 @@ SELECT generation, key, (event >> 8) & 0xffffffff, event & 0xff, ts, model, inpu
 FROM main.usage WHERE generation = ? AND key = ?"""
 _TOMBSTONE = """
 SELECT generation, session_id, length, lines, chain, purged_at FROM main.tombstones WHERE generation = ?"""
-_SPANS = 'SELECT generation, "offset", length, rule, redacted_at FROM main.redacted_spans WHERE generation = ?'
+_SPANS = """
+SELECT generation, "offset", length, rule, redacted_at FROM main.redacted_spans
+WHERE generation = ? AND CAST(redacted_at * 1e6 AS INTEGER) > ?"""
 _SPAN_BEFORE = 'SELECT 1 FROM main.redacted_spans WHERE generation = ? AND "offset" < ?'
 
 
@@ -109,7 +112,17 @@ class _State(NamedTuple):
     stream: StreamRow
     generation: GenerationRow
     before: Watermark
-    spans: str | None
+    spans: int | None
+
+    @property
+    def told_spans(self) -> int:
+        """Up to when the sink was told what was taken out of its rows, as `spans`."""
+        return int(self.before.ledger.rpartition(" ")[2] or 0)
+
+    @property
+    def amid(self) -> str:
+        """What stands for the ledger while more events are to come."""
+        return f"~ {self.spans or ''}"
 
 
 class Lag(NamedTuple):
@@ -185,7 +198,7 @@ class Spool:
                 taken += len(part.events)
                 cost += len(part.events) + len(part.rejects) + _PART_EVENTS
                 size += _size(part)
-                if not part.after.ledger:
+                if part.after.is_amid:
                     break
             self._queue.pop()
         return Batch(parts, taken, size) if parts else None
@@ -250,8 +263,7 @@ class Spool:
     def _was_redacted(self, state: _State) -> bool:
         """Whether something was taken out of what the sink has, since it was told of it."""
         values = (state.generation.local, state.before.offset)
-        is_news = not state.before.ledger or state.before.ledger.rpartition(" ")[2] != (state.spans or "")
-        return is_news and scalar(self._connection, _SPAN_BEFORE, values) is not None
+        return (state.spans or 0) > state.told_spans and scalar(self._connection, _SPAN_BEFORE, values) is not None
 
     def _part(self, generation: int, limit: int, room: int) -> Part | None:
         """What is next of a generation; None where there is nothing new by now."""
@@ -261,6 +273,7 @@ class Spool:
         now, before = state.generation, state.before
         low = now.local << 40
         high = low | 0xFFFFFFFFFF
+        spans = self._spans(state) if before.event and (state.spans or 0) > state.told_spans else ()
         events, more = self._rows(_EVENTS, (now.began, max(low - 1, before.event), high, limit), room, _EVENT_TEXTS)
         rejects: list[Row] = []
         if not more:
@@ -270,11 +283,11 @@ class Spool:
         )
         if more:
             end = _end(RejectRow(*rejects[-1])) if rejects else _end(EventRow(*events[-1]))
-            return Part(before, self._amid(after, end), state.stream, now, events, rejects)
+            after = self._amid(after._replace(ledger=state.amid), end)
+            return Part(before, after, state.stream, now, events, rejects, spans=spans)
         after = after._replace(offset=now.offset, chain=now.chain, ledger=state.ledger)
         summary: Any = self._connection.execute(_SUMMARY, (generation,)).fetchone()
         stone: Any = self._connection.execute(_TOMBSTONE, (generation,)).fetchone()
-        spans: Any = self._connection.execute(_SPANS, (generation,)).fetchall() if state.spans else ()
         return Part(
             before,
             after,
@@ -285,7 +298,7 @@ class Spool:
             SummaryRow(*summary) if summary else None,
             self._usage(generation),
             TombstoneRow(*stone) if stone else None,
-            tuple(SpanRow(*row) for row in spans),
+            spans,
         )
 
     def _rows(self, query: str, values: tuple[Any, ...], room: int, texts: tuple[int, int]) -> tuple[list[Row], bool]:
@@ -304,8 +317,13 @@ class Spool:
         low = after.generation << 40
         link: Any = self._connection.execute(_LINK_BEFORE, (low, low | end, end)).fetchone()
         if link is None or link[0] <= after.offset:
-            return after._replace(ledger="")
-        return after._replace(offset=link[0], chain=link[1], ledger="")
+            return after
+        return after._replace(offset=link[0], chain=link[1])
+
+    def _spans(self, state: _State) -> tuple[SpanRow, ...]:
+        """What was taken out since, of rows that were sent before."""
+        rows: Any = self._connection.execute(_SPANS, (state.generation.local, state.told_spans))
+        return tuple(SpanRow(*row) for row in rows)
 
     def _usage(self, generation: int) -> tuple[UsageRow, ...]:
         """The calls of a generation that aren't at the sink as they are by now, for all that is remembered."""

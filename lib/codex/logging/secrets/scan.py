@@ -14,7 +14,7 @@ from typing import NamedTuple
 from codex.logging.secrets.rules import Rule, rules
 
 OVERLAP_BYTES = 32 << 10  # no match is longer
-_ROUNDS = 4  # what a text hides behind more secrets than that is for the last look at a copy, which refuses it
+ROUNDS = 4  # what a text hides behind more secrets than that is for the last look at a copy, which refuses it
 # A character of ASCII that needs no escape, and has one; however deep JSON lies in JSON.
 _ESCAPED = re.compile(rb"\\+(?:u00([2-7][0-9A-Fa-f])|/)")
 
@@ -53,7 +53,7 @@ class Scanner:
     def find(self, text: bytes) -> list[Match]:
         """The secrets in a text, in order, none overlapping another: also what shows only once others are replaced."""
         found = self._once(text)
-        for _ in range(_ROUNDS):
+        for _ in range(ROUNDS):
             more = found and _merged([*found, *_back(self._once, *_replaced(text, found))])
             if more == found:
                 break

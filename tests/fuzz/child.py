@@ -20,8 +20,10 @@ def main() -> None:
         if name in {"native", "codex", "claude", "recogniser"}
         else {}
     )
-    atheris.Setup([name, *arguments], TARGETS[name], **mutator)
+    again = f"{sys.executable} -m tests.fuzz.child {name}"  # by a shell: how a merge starts itself
+    atheris.Setup([again, *arguments], TARGETS[name], **mutator)
     atheris.Fuzz()
 
 
-main()
+if __name__ == "__main__":
+    main()

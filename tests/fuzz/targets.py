@@ -17,6 +17,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import cache
 from io import StringIO
+from typing import cast
 
 import msgspec
 import zstandard
@@ -25,18 +26,24 @@ from codex.logging import config_file
 from codex.logging.config import check_session_id
 from codex.logging.encoding import encode
 from codex.logging.errors import ConfigError, SessionIdError, SourceError
-from codex.logging.events import Event, instant, iso_time
+from codex.logging.events import Cursor, Event, Reject, Summary, instant, iso_time
+from codex.logging.ingest.batches import decode_chunk
 from codex.logging.ingest.formats import Format, claude, codex, native, recognise
 from codex.logging.ingest.lines import first_object
 from codex.logging.ingest.packed import Unpacked
-from codex.logging.ingest.reader import Limits
+from codex.logging.ingest.reader import Limits, next_chunk
+from codex.logging.ingest.redactor import Redactor
 from codex.logging.plain import one_line, plain_json, visible
+from codex.logging.secrets.allow import Allowed
 from codex.logging.secrets.placeholder import placeholder
 from codex.logging.secrets.scan import OVERLAP_BYTES, ROUNDS, scanner
+from codex.logging.secrets.search import Search
+from codex.logging.store.spans import Span, is_filler
+from codex.logging.store.sqlite import Store
 from codex.logs.query import SearchQueryError, parse
 from codex.logs.shown.delimited import cell, plain, write_csv
 from codex_ingestd.settings.values import examine
-from tests.property.growing import check_chunking, check_tails
+from tests.property.growing import Growing, Outcome, check_accounting, check_chunking, check_tails, read_through
 
 Target = Callable[[bytes], None]
 
@@ -175,6 +182,51 @@ def secrets(data: bytes) -> None:
         assert not scanner().find(b"".join([*parts, data[end:]]))
 
 
+class _Recorded:
+    """What was recorded so far, as a redactor asks its store for it."""
+
+    def __init__(self) -> None:
+        self.data = b""
+
+    def recorded(self, generation: int, start: int, end: int) -> bytes:
+        """The bytes of [start, end)."""
+        return self.data[start:end]
+
+
+def redactor(data: bytes) -> None:
+    """What is taken out on the way in is filler of the same length; every other byte, line and object is as it was.
+
+    An input is read backwards, as those of `secrets` are.
+    """
+    data = data[::-1] + b"\n"
+    chance, source, cursor = _chance(data), Growing(data), Cursor()
+    store, events, rejects, spans = _Recorded(), list[Event](), list[Reject](), list[Span]()
+    hiding = Redactor(cast(Store, store), Search(b"k" * 32, Allowed()))
+    for size in [*sorted(chance.randrange(len(data)) for _ in range(chance.randrange(3))), len(data)]:
+        source.size = size
+        while (chunk := next_chunk(source, size, cursor, Limits(300, 1 << 20))).content:
+            found = hiding.hide(chunk, cursor, 1)
+            batch = decode_chunk(found.chunk if found else chunk, cursor, native, found.spans if found else ())
+            if batch is None:
+                break
+            events += batch.events
+            rejects += batch.rejects
+            spans += found.spans if found else ()
+            store.data += batch.data
+            cursor = batch.after
+    check_accounting(store.data, Outcome(events, rejects, cursor, Summary()))
+    place, rest = 0, bytearray(store.data)
+    for span in spans:
+        assert place <= span.offset < span.end <= len(data)
+        assert is_filler(bytes(rest[span.offset : span.end]))
+        assert b"\n" not in rest[span.offset : span.end]
+        rest[span.offset : span.end] = data[span.offset : span.end]
+        place = span.end
+    assert rest == data
+    whole = read_through(data, [(len(data), False)], Limits(1 << 20, 1 << 20))
+    assert {event.seq for event in whole.events} <= {event.seq for event in events}
+
+
 def text(data: bytes) -> None:
     """What goes to a terminal, a spreadsheet or JSON is harmless, and says the same."""
     given = data.decode(errors="replace")
@@ -220,6 +272,7 @@ TARGETS: dict[str, Target] = {
     "query": query,
     "packed": packed,
     "secrets": secrets,
+    "redactor": redactor,
     "text": text,
     "settings": settings,
 }

@@ -12,7 +12,7 @@ from codex.logging.errors import ConfigError
 from codex.logging.store.connection import translated
 
 NAME = "secrets-allow"
-_VERSION = b"1"  # of the scanner: raised where it finds other things by the same rules
+_VERSION = b"2"  # of the scanner: raised where it finds other things by the same rules
 _HASH = re.compile(r"hash:([0-9a-f]{8})")
 
 

@@ -20,6 +20,7 @@ from codex.logging.purge import purge as purge_streams
 from codex.logging.rebuild import begin, end, swap_in
 from codex.logging.rebuild import rebuild as rebuild_into
 from codex.logging.restore import chosen_generations, restored, session_streams
+from codex.logging.secrets.placeholder import known_key
 from codex.logging.statement import Wanted
 from codex.logging.store.connection import open_reader, translated
 from codex.logging.store.sqlite import Store
@@ -61,7 +62,7 @@ def verify(sessions: tuple[str, ...], db: str | None, deep: bool, against: str |
             chosen = targets(connection, sessions)
             with progress("Verifying", sum(target.length for target in chosen), quiet=as_json) as advance:
                 found = _checked(connection, chosen, wanted, deep, advance)
-            unextended, unprovable = wanted.compare(chosen)
+            unextended, unprovable = wanted.compare(chosen, statement.erased(connection), known_key(database))
             found += [*unextended, *(() if sessions else orphans(connection))]
             _report(chosen, found, wanted.statements, unprovable, began, as_json)
     except (OSError, CodexLoggingError) as error:

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import shlex
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -32,6 +37,46 @@ def write(workspace: Path, name: str, *messages: str) -> Path:
             record = {"role": "user", "message": message, **meta}
             file.write(json.dumps(record, ensure_ascii=number % 2 == 0) + "\n")
     return log
+
+
+class Writer(threading.Thread):
+    """Appends lines, each fifth of which says the text, by turns as an agent does and as who takes no lock."""
+
+    def __init__(self, log: Path) -> None:
+        super().__init__()
+        self.log = log
+        self.count = 0
+        self.others: list[str] = []
+        self.ended = threading.Event()
+
+    def run(self) -> None:
+        while not self.ended.wait(0.002):
+            text = f"{TEXT} {self.count}" if self.count % 5 == 0 else f"line {self.count}"
+            line = json.dumps({"role": "user", "message": text}).encode() + b"\n"
+            with self.log.open("ab", buffering=0) as file:
+                if self.count % 2:
+                    fcntl.flock(file, fcntl.LOCK_EX)
+                file.write(line)
+            if self.count % 5:
+                self.others.append(text)
+            self.count += 1
+
+    def wait_for_more(self, count: int) -> None:
+        """Until so many more are there."""
+        wanted = self.count + count
+        wait_for(lambda: self.count >= wanted, what="lines")
+
+
+@contextmanager
+def writing(log: Path) -> Iterator[Writer]:
+    """Somebody appends to a log meanwhile."""
+    writer = Writer(log)
+    writer.start()
+    try:
+        yield writer
+    finally:
+        writer.ended.set()
+        writer.join()
 
 
 def said(workspace: Path, session: str) -> list[str]:
@@ -66,6 +111,29 @@ def test_a_session_is_nowhere_any_more(workspace: Path, daemon: Daemon) -> None:
     write(workspace, "gone", "a new life")
     wait_for(lambda: len(daemon.rows()) == 4, what="what was written since")
     assert (said(workspace, "other"), said(workspace, "gone")) == (["stays", "too", "goes on"], ["a new life"])
+    assert daemon.stop() == 0
+    assert_sound(workspace)
+
+
+def test_a_text_is_erased_while_its_session_is_written(workspace: Path, daemon: Daemon) -> None:
+    """The daemon ingests on in the same file, each line once, in order; what was finalized is without it too."""
+    log = write(workspace, "live", "begins", TEXT)
+    daemon.start()
+    daemon.wait_for_rows(2)
+    succeed("codex-ingestd finalize", workspace)
+    before = log.stat().st_ino
+    with writing(log) as writer:
+        for _ in range(3):
+            writer.wait_for_more(20)
+            told = shell(f"codex-logs erase live --match {shlex.quote(TEXT)} --yes --json", workspace)
+            assert told.returncode == 0, told.stderr
+            assert json.loads(told.stdout)["places"] >= 1
+    last = shell(f"codex-logs erase live --match {shlex.quote(TEXT)} --yes", workspace)
+    assert last.returncode in (0, 1), last.stderr
+    rows = daemon.wait_for_rows(2 + writer.count)
+    assert traces(workspace, TEXT) == []
+    assert [row.message for row in rows if "REDACTED" not in row.message] == ["begins", *writer.others]
+    assert (log.stat().st_ino, daemon.scalar("SELECT count(*) FROM generations")) == (before, 1)
     assert daemon.stop() == 0
     assert_sound(workspace)
 

@@ -13,6 +13,8 @@ import apsw
 import pytest
 
 from codex.logging import statement
+from codex.logging.erase import Wish as Erasing
+from codex.logging.erase import erase
 from codex.logging.purge import Wish, purge
 from codex.logging.rebuild import swap_in
 from codex.logging.store.connection import scalar
@@ -149,6 +151,20 @@ def test_a_purged_generation_closes(recorded: Importer) -> None:
         1,
         [("statement", "t", 3, 0, 6000)],
     )
+
+
+def test_an_erased_generation_closes(recorded: Importer) -> None:
+    """The statement of what it was just before is proven by the key; older ones can be held against nothing."""
+    state(recorded)
+    write(recorded, "s", lines(151, 160))
+    state(recorded)
+    erase(recorded.store, Erasing("s", texts=("155 155",)))
+    state(recorded)
+    write(recorded, "s", lines(161, 170))
+    assert verify(recorded) == (0, [])
+    recorded.store.connection.execute("UPDATE redactions SET proof = x'00'")
+    code, findings = verify(recorded)
+    assert (code, [finding[:3] for finding in findings]) == (1, [("statement", "s", 2)])
 
 
 EDITS: dict[str, Callable[[dict[str, object]], object]] = {

@@ -11,7 +11,6 @@ import time
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
-from hashlib import blake2b
 from itertools import islice, takewhile
 from typing import Any
 
@@ -24,7 +23,7 @@ from codex.logging.ingest.formats import named
 from codex.logging.ingest.redactor import carry, in_lines, merged
 from codex.logging.rebuild import copy_others
 from codex.logging.replay import batches
-from codex.logging.secrets.placeholder import digest, placeholder
+from codex.logging.secrets.placeholder import digest, keyed, placeholder
 from codex.logging.secrets.search import Search
 from codex.logging.store.connection import immediate
 from codex.logging.store.record import Record
@@ -133,7 +132,7 @@ def _redact(former: apsw.Connection, new: Store, stream: Stream, generation: Gen
 
 def _note(connection: apsw.Connection, generation: Generation, count: int, key: bytes) -> None:
     """What it was, for the key's holder."""
-    proof = blake2b(generation.chain, key=key, digest_size=len(generation.chain)).digest()
+    proof = keyed(generation.chain, key)
     with immediate(connection):
         connection.execute(_NOTE, (generation.id, count, generation.cursor.offset, proof, time.time()))
 

@@ -9,16 +9,23 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from hashlib import blake2b
+from typing import Any, NamedTuple
 
 import apsw
 import msgspec
 
 from codex.logging.errors import ConfigError
 from codex.logging.events import iso_time
+from codex.logging.secrets.placeholder import keyed
+from codex.logging.store.connection import has_relation
 from codex.logging.store.sqlite import read_streams
 from codex.logging.targets import Finding, Target
+
+_ERASED = """
+SELECT generation, length, proof FROM redactions
+WHERE generation IN (SELECT generation FROM redacted_spans)"""
 
 
 class Entry(msgspec.Struct, frozen=True):
@@ -91,6 +98,28 @@ def _parse(line: bytes, where: str) -> Statement:
     return statement
 
 
+class Erased(NamedTuple):
+    """What a generation was before something of it was erased: its length, and its chain, which only a key proves."""
+
+    length: int
+    proof: bytes
+
+    def proves(self, entry: Entry, key: bytes | None) -> bool | None:
+        """Whether it was what a statement is of; None where nobody can tell."""
+        if key is None or entry.length != self.length:
+            return None
+        return keyed(bytes.fromhex(entry.chain), key) == self.proof
+
+
+_NEVER = Erased(-1, b"")
+
+
+def erased(connection: apsw.Connection) -> dict[int, Erased]:
+    """The generations of which something was erased."""
+    rows: Any = connection.execute(_ERASED) if has_relation(connection, "redacted_spans") else ()
+    return {number: Erased(*rest) for number, *rest in rows}
+
+
 class Wanted:
     """The chains that statements say, and those that a check of today's record finds at the same lengths.
 
@@ -115,10 +144,13 @@ class Wanted:
         """For `check`: the lengths at which a generation's chain is wanted."""
         return self._found.setdefault(target.generation.id, dict.fromkeys(self._lengths.get(target.session_id, ())))
 
-    def compare(self, targets: Sequence[Target]) -> tuple[list[Finding], int]:
+    def compare(
+        self, targets: Sequence[Target], former: Mapping[int, Erased], key: bytes | None
+    ) -> tuple[list[Finding], int]:
         """Where today's record doesn't extend a statement, once for each generation.
 
-        And how many entries can't be held against anything, since what they are of grew and was purged afterwards.
+        And how many entries can't be held against anything, since what they are of grew and was purged afterwards, or
+        something of it was erased: `former` is how those were.
         """
         chains = {
             (target.session_id, length, chain.hex())
@@ -132,13 +164,15 @@ class Wanted:
         findings: dict[int, Finding] = {}
         purged = 0
         for entry, ts in self._entries:
-            stone = stones.get(entry.generation)
+            stone, known = stones.get(entry.generation), former.get(entry.generation, _NEVER)
             if stone is not None and stone.length > entry.length:
                 purged += 1
             elif (entry.session_id, entry.length, entry.chain) in chains or (
                 stone is not None and (stone.length, stone.chain.hex()) == (entry.length, entry.chain)
             ):
                 proven[entry.generation] = entry.length
+            elif entry.length <= known.length and (was := known.proves(entry, key)) is not False:
+                purged += was is None
             elif entry.generation not in findings:
                 where = (proven.get(entry.generation, 0), entry.length)
                 detail = _detail(lengths.get(entry.generation), entry, ts)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import apsw
 
@@ -30,7 +30,9 @@ _NEXT_OF = {
     "ingest_rejects": "SELECT min(id) >> 40 FROM ingest_rejects WHERE id > ?",
     "segments": "SELECT min(id) >> 40 FROM segments WHERE id > ?",
 }
-_REDACTED = "SELECT secrets FROM redactions WHERE generation = ?"
+_REDACTED = """
+SELECT coalesce((SELECT secrets FROM redactions WHERE generation = ?1), 0),
+       (SELECT count(*) FROM redacted_spans WHERE generation = ?1)"""
 _TRIES = 3  # it may be renamed between the look and the opening
 _FIRST_BYTES = 1 << 20
 _AT_HOME = frozenset({None, "rotated", "moved"})
@@ -57,7 +59,7 @@ class Tombstone(NamedTuple):
 class Target(NamedTuple):
     """A generation to check, as the ledger has it now; `live` is where its stream's live file is.
 
-    `redacted` is how many secrets were taken out of it: its file, which has them, is another one.
+    `redacted` is how many secrets were taken out of it.
     """
 
     session_id: str
@@ -223,7 +225,11 @@ def _stone(connection: apsw.Connection, generation: int) -> Tombstone | None:
 
 
 def _target(connection: apsw.Connection, stream: Stream, generation: Generation, stone: Tombstone | None) -> Target:
-    redacted = scalar(connection, _REDACTED, (generation.id,)) if has_relation(connection, "redactions") else None
-    at_home = not redacted and generation.how in _AT_HOME and stream.at(generation.identity) is generation
+    redacted, spans = 0, 0
+    if has_relation(connection, "redacted_spans"):
+        row: Any = connection.execute(_REDACTED, (generation.id,)).fetchone()
+        redacted, spans = row
+    is_of_file = spans or not redacted  # with spans its offsets are its file's still
+    at_home = bool(is_of_file) and generation.how in _AT_HOME and stream.at(generation.identity) is generation
     live = Location(stream.root, stream.key, 0)
-    return Target(stream.session_id, generation, live, stream.format, at_home, stone, redacted or 0)
+    return Target(stream.session_id, generation, live, stream.format, at_home, stone, redacted or spans)

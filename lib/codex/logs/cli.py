@@ -12,7 +12,7 @@ from codex.logging import query_logs, terminal
 # Command: its module, and what `--help` says of it, since help must not import them all.
 _COMMANDS = {
     "completion": ("completion", "What makes a shell complete commands and sessions."),
-    "erase": ("erase", "A session out of everything, for good."),
+    "erase": ("erase", "A session, a line or a text out of everything, for good."),
     "errors": ("errors", "What went wrong, to learn from."),
     "export": ("export.command", "Sessions as JSON lines, CSV, Markdown, a page, or Parquet."),
     "mcp": ("mcp.command", "Let an agent recall what was done: tools over the Model Context Protocol."),

@@ -61,6 +61,24 @@ def glance(generation: Generation, source: Bytes, size: int) -> Glance:
     return Glance(head, before, digest(head) == generation.head, digest(before) == generation.marker)
 
 
+def recognised(generation: Generation, seen: Glance, recording: Recording) -> Glance:
+    """The same look, where a file is alike in spans, whatever it has there, if it is in all else.
+
+    It may still say what was erased from the record, or say it no more; whoever erases may die before both are done.
+    """
+    if seen.same or not generation.head_length:
+        return seen
+    start = max(0, generation.cursor.offset - MARKER_BYTES)
+    lengths = (generation.head_length, generation.cursor.offset - start)
+    head, before = (
+        len(data) == length
+        and recording.as_recorded(generation.id, place, data)
+        == recording.recorded(generation.id, place, place + length)
+        for place, data, length in zip((0, start), (seen.head, seen.before), lengths, strict=True)
+    )
+    return seen._replace(alike_head=seen.alike_head or head, alike_marker=seen.alike_marker or before)
+
+
 def is_edited(generation: Generation, seen: Glance, recording: Recording) -> bool:
     """Whether a file that doesn't go on where the watermark stands is the generation's content, edited.
 

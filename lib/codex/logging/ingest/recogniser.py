@@ -37,7 +37,7 @@ class Recogniser:
         mine, seen = stream.at(facts.identity), ledger.NOTHING
         if mine is not None:
             source.prefetch(max(0, mine.cursor.offset - ledger.MARKER_BYTES), ledger.MARKER_BYTES + ahead)
-            seen = ledger.glance(mine, source, facts.size)
+            seen = self._glance(mine, source, facts.size)
             if seen.same:
                 return self._resume(Life(stream, mine, seen), source)
             self._hand_over(stream, mine, source)
@@ -50,6 +50,11 @@ class Recogniser:
             or self._begun(stream, mine, source)
         )
 
+    def _glance(self, generation: Generation, source: Source, size: int) -> Glance:
+        """How an open file of `size` bytes compares with a generation."""
+        seen = ledger.glance(generation, source, size)
+        return seen if seen.same else ledger.recognised(generation, seen, self._store)
+
     def adopted(self, stream: Stream, live: Location) -> Stream | None:
         """The stream, as it was, whose live file was renamed to here, where there is none; from now on it is here."""
         facts = look_live(live)
@@ -58,7 +63,7 @@ class Recogniser:
         for other, known in self._elsewhere(stream, facts.identity):
             if known is ledger.former(other):
                 with Source(facts, self._lock_seconds) as source:
-                    if ledger.glance(known, source, source.facts.size).same:
+                    if self._glance(known, source, source.facts.size).same:
                         self._store.resume(other, known._replace(how="moved", ended=None), place=live.stream)
                         return other
         return None
@@ -99,8 +104,8 @@ class Recogniser:
             if place.number and facts.size >= generation.cursor.offset:
                 with Source(facts, self._lock_seconds) as copy:
                     known = stream.at(facts.identity)
-                    seen = ledger.glance(generation, copy, facts.size)
-                    if seen.same and (known is None or not ledger.glance(known, copy, facts.size).same):
+                    seen = self._glance(generation, copy, facts.size)
+                    if seen.same and (known is None or not self._glance(known, copy, facts.size).same):
                         self._resume(Life(stream, generation, seen), copy)
                         raise SourceChangedError(f"{former.location.path} was copied to {place.path}")
 
@@ -132,7 +137,7 @@ class Recogniser:
         """The generations that the file goes on with, the longest first."""
         size = source.facts.size
         fitting = [known for known in reversed(stream.standing) if known.cursor.offset <= size]
-        held = [known for known in fitting if ledger.glance(known, source, size).same]
+        held = [known for known in fitting if self._glance(known, source, size).same]
         return sorted(held, key=lambda known: -known.cursor.offset)
 
     def _home(self, generation: Generation, besides: Location) -> int | None:
@@ -140,7 +145,7 @@ class Recogniser:
         for place, facts in survey(besides):
             if place != besides and (facts.identity == generation.identity or place.number < besides.number):
                 with Source(facts, self._lock_seconds) as source:
-                    if ledger.glance(generation, source, source.facts.size).same:
+                    if self._glance(generation, source, source.facts.size).same:
                         return place.number
         return None
 
@@ -148,7 +153,7 @@ class Recogniser:
         """The generation whose file was replaced by this one: copied, restored, or saved by an editor."""
         for known in self._held(stream, source):
             if self._home(known, source.location) is None:
-                return self._resume(Life(stream, known, ledger.glance(known, source, source.facts.size)), source)
+                return self._resume(Life(stream, known, self._glance(known, source, source.facts.size)), source)
         return None
 
     # -- a generation that begins
@@ -160,7 +165,7 @@ class Recogniser:
             former = ledger.former(stream)
             if former is None or self._home(former, source.location) is not None:
                 return None
-            seen = ledger.glance(former, source, source.facts.size)
+            seen = self._glance(former, source, source.facts.size)
         if former is None or not ledger.is_edited(former, seen, self._store):
             return None
         self._displace(stream, former, source)
@@ -192,7 +197,7 @@ class Recogniser:
         """The generation of another stream that was renamed to here; a reused inode ends that one instead."""
         facts = source.facts
         for other, known in self._elsewhere(stream, facts.identity):
-            seen = ledger.glance(known, source, facts.size)
+            seen = self._glance(known, source, facts.size)
             if seen.same:
                 self._displace(stream, None, source)
                 how = "rotated" if facts.location.number else "moved"

@@ -80,6 +80,11 @@ def digest(key: bytes, value: bytes) -> str:
     return blake2b(_LAID_OUT.sub(b"", flattened(value)), digest_size=_DIGEST_BYTES, key=key).hexdigest()
 
 
+def keyed(chain: bytes, key: bytes) -> bytes:
+    """What proves later which chain a generation had; nobody can guess by it what its bytes were."""
+    return blake2b(chain, key=key, digest_size=len(chain)).digest()
+
+
 def placeholder(rule: str, hashed: str) -> str:
     """What is written in the secret's place."""
     return f"[REDACTED:{rule}:{hashed}]"

@@ -17,6 +17,7 @@ old watermark is shown until a stream of ours has one.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from importlib import resources
 
 import apsw
@@ -177,6 +178,24 @@ def remove(connection: apsw.Connection, session_id: str) -> None:
     """Delete the old rows of a session; the caller's transaction, and its choice."""
     for name in NAMES:
         connection.execute(f"DELETE FROM legacy_{name} WHERE session_id = ?", (session_id,))  # noqa: S608
+
+
+def replace(
+    connection: apsw.Connection, session_id: str, change: Callable[[str], str], *, dry_run: bool = False
+) -> int:
+    """Change the texts of a session's old rows; how many rows that are. The caller's transaction, and its choice."""
+    changed = 0
+    for name in NAMES if _is_upgraded(connection) else ():
+        columns = _columns(connection, f"legacy_{name}")
+        rows = connection.execute(f"SELECT rowid, * FROM legacy_{name} WHERE session_id = ?", (session_id,)).fetchall()  # noqa: S608
+        for number, *row in rows:
+            new = [change(cell) if isinstance(cell, str) and cell != session_id else cell for cell in row]
+            if new != row:
+                changed += 1
+                sets = ", ".join(f'"{column}" = ?' for column in columns)
+                if not dry_run:
+                    connection.execute(f"UPDATE legacy_{name} SET {sets} WHERE rowid = ?", (*new, number))  # noqa: S608
+    return changed
 
 
 def _is_upgraded(connection: apsw.Connection) -> bool:

@@ -145,6 +145,22 @@ def forget(connection: apsw.Connection, generation: int) -> None:
         pass
 
 
+def forget_event(connection: apsw.Connection, event: int) -> None:
+    """Take one event out of the index, if it is in it, while it is still there; within the caller's transaction."""
+    if _is_behind(connection, event):
+        connection.execute(_DELETE, (event, event))
+
+
+def take_event(connection: apsw.Connection, event: int) -> None:
+    """Put one event into the index, where others behind it are; within the caller's transaction."""
+    if _is_behind(connection, event):
+        connection.execute(_INSERT, (event - 1, event))
+
+
+def _is_behind(connection: apsw.Connection, event: int) -> bool:
+    return event <= (scalar(connection, _WATERMARK, (event >> 40,)) or 0)
+
+
 def scratch(texts: Iterable[tuple[int, str]]) -> apsw.Connection:
     """An index like this one, in memory, of these texts by their ids: the table `scratch`."""
     connection = apsw.Connection(":memory:")

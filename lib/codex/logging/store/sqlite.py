@@ -76,23 +76,23 @@ UPDATE generations SET head_length = ?, head = ?, marker = ?, "offset" = ?, seq 
 WHERE id = ? AND "offset" = ? AND seq = ? AND chain = ? AND superseded_by IS NULL AND how IS NOT 'purged'"""
 _LATEST_GENERATION = "SELECT id, seq FROM generations WHERE stream = ? ORDER BY id DESC LIMIT 1"
 _MOVE_SEQ = "UPDATE generations SET seq = ? WHERE id = ? AND seq = ?"
-_INSERT_EVENT = """
+INSERT_EVENT = """
 INSERT INTO events (id, ts, role, kind, message, meta, tool, model, call_id, parent, inherited, "offset", length)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
 _SET_TEXTS = """
 UPDATE events SET message = CAST(held('message') AS TEXT), meta = CAST(held('meta') AS TEXT) WHERE id = ?"""
-_INSERT_REJECT = """
+INSERT_REJECT = """
 INSERT INTO ingest_rejects (id, session_id, seq, length, reason, detail) VALUES (?, ?, ?, ?, ?, ?)"""
 _INSERT_SEGMENT = """
 INSERT INTO segments (id, end_offset, first_seq, lines, chain, bytes) VALUES (?, ?, ?, ?, ?, ?)"""
-_INSERT_SUMMARY = """
+INSERT_SUMMARY = """
 INSERT OR REPLACE INTO summaries VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
 _SELECT_SUMMARY = """
 SELECT "offset", cwd, branch, "commit", title, models, started, last_event, ended, events, turns, tool_calls, errors,
        state, carry
 FROM summaries WHERE generation = ?"""
 # Of the lines that tell of one call the one with the most output counts, the first among equals.
-_INSERT_USAGE = """
+INSERT_USAGE = """
 INSERT INTO usage VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT DO UPDATE SET
     repeated = repeated + excluded.repeated + iif(
@@ -423,17 +423,17 @@ class Store:
     def _insert_rows(self, session_id: str, rows: Rows) -> None:
         execute, execute_many = self.connection.execute, self.connection.executemany
         if rows.usage:
-            execute_many(_INSERT_USAGE, rows.usage)
-        execute(_INSERT_SUMMARY, summary_row(rows.key >> 40, rows.summary))
+            execute_many(INSERT_USAGE, rows.usage)
+        execute(INSERT_SUMMARY, summary_row(rows.key >> 40, rows.summary))
         if rows.rejects:
-            execute_many(_INSERT_REJECT, [reject_row(rows.key, session_id, reject) for reject in rows.rejects])
+            execute_many(INSERT_REJECT, [reject_row(rows.key, session_id, reject) for reject in rows.rejects])
         if rows.spans:
             spans.write(self.connection, rows.key >> 40, rows.spans)
         is_long, segment_rows = len(rows.pieces) > 1, _segment_rows(rows)
         for row in islice(segment_rows, len(rows.pieces) - 1):
             execute(_INSERT_SEGMENT, row)
         if not is_long:
-            execute_many(_INSERT_EVENT, rows.events)
+            execute_many(INSERT_EVENT, rows.events)
         while is_long and rows.events:
             self._insert_long_event(rows.events)
         execute(_INSERT_SEGMENT, next(segment_rows))  # the last: legacy.py's trigger looks at its events
@@ -444,7 +444,7 @@ class Store:
         self._held.update(message=message, meta=meta)
         del message, meta
         try:
-            self.connection.execute(_INSERT_EVENT, (number, ts, role, kind, "", None, *rest))
+            self.connection.execute(INSERT_EVENT, (number, ts, role, kind, "", None, *rest))
             self.connection.execute(_SET_TEXTS, (number,))
         finally:
             self._held.clear()

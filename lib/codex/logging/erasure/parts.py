@@ -1,0 +1,143 @@
+"""Erase lines, or texts, of one generation: its rows first, then, still under the lock of its file, the file.
+
+Whoever dies in between has committed the rows: the file is known with and without what is erased, and the next who
+erases the same overwrites it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import NamedTuple
+
+from codex.logging.erasure.places import Lines, Place, exact_lines, places
+from codex.logging.erasure.rows import erase_rows, set_edges
+from codex.logging.erasure.sources import Overwritten, opened
+from codex.logging.erasure.wanted import Wanted
+from codex.logging.errors import SourceChangedError
+from codex.logging.events import Stream
+from codex.logging.ingest import ledger
+from codex.logging.ingest.formats import named
+from codex.logging.ingest.reader import Bytes
+from codex.logging.ingest.sources import Facts
+from codex.logging.secrets.placeholder import digest, placeholder
+from codex.logging.store.connection import immediate, translated
+from codex.logging.store.spans import ERASED, filler
+from codex.logging.store.sqlite import Store
+from codex.logging.targets import SourceFile, Target, next_target, targets_of
+
+
+class Parts(NamedTuple):
+    """What of a session is to be erased: texts, lines by number, and the same lines in what was rewritten since.
+
+    With `sources` its files are overwritten. `key` is the database's. `ends` is how long each file was, by identity,
+    when it was asked for: what is appended later isn't meant, nor is it where a file isn't named there.
+    """
+
+    wanted: Wanted
+    seqs: frozenset[int]
+    alike: frozenset[bytes]
+    sources: bool
+    key: bytes
+    ends: Mapping[tuple[int, int], int] = MappingProxyType({})
+
+    def without(self, text: str) -> str:
+        """A text with placeholders for what is wanted."""
+        return self.wanted.replaced(text, lambda said: placeholder(ERASED, digest(self.key, said.encode())))
+
+    def lines(self, target: Target) -> Lines:
+        """Those of one generation: by number of one that stands, by what they say of one that was rewritten."""
+        return Lines(seqs=self.seqs) if target.generation.superseded_by is None else Lines(alike=self.alike)
+
+
+class Found(NamedTuple):
+    """A generation, and what it and its file, if there is one, say of it."""
+
+    target: Target
+    file: Facts | None
+    places: list[Place]
+
+
+class Done(NamedTuple):
+    """What was erased, and the file; why it still says it; and whether it says more, behind what was ingested."""
+
+    places: list[Place]
+    files: list[str]
+    kept: str | None = None
+    more: bool = False
+
+
+def alike(store: Store, streams: list[Stream], seqs: frozenset[int]) -> frozenset[bytes]:
+    """What the lines of these numbers say, in the generations that stand. Raises DatabaseError."""
+    chosen = [one.id for stream in streams for one in stream.standing] if seqs else []
+    return frozenset[bytes]().union(*(exact_lines(store.connection, number, seqs) for number in chosen))
+
+
+def find(store: Store, stream: Stream, parts: Parts) -> list[Found]:
+    """What a stream holds of it, generation by generation, or its file does. Raises SourceError, DatabaseError."""
+    found = []
+    for target in targets_of(store.connection, stream):
+        if target.tombstone is None:
+            seen = target.source()
+            with SourceFile(target) as file:
+                source = file if parts.sources and file.is_there else None
+                chosen = _places(store, target, parts, source)
+                if chosen or (source is not None and _behind(target, parts, source)):
+                    found.append(Found(target, seen, chosen))
+    return found
+
+
+def erase(store: Store, found: Found, parts: Parts, *, last: bool) -> Done:
+    """Erase what a generation says of it by now; with `last` also what its file says behind what was ingested.
+
+    Raises SourceError, SourceChangedError where the file is another by now, DatabaseError; nothing was erased then.
+    """
+    file = found.target.source() if parts.sources else None
+    if file is not None and not file.location.packed:
+        with opened(file) as source:
+            return _erase_with_file(store, found, parts, source, last=last)._replace(files=[file.location.path])
+    with SourceFile(found.target) as beside, translated(store.path), immediate(store.connection):
+        current = _current(store, found.target)
+        done = _places(store, current, parts, None)
+        erase_rows(store.connection, current, done, parts.key, beside if beside.is_there else None)
+    kept = None if file is None else f"{file.location.path} is compressed: unpack it (zstd -d --rm), and erase again"
+    return Done(done, [], kept)
+
+
+def _erase_with_file(store: Store, found: Found, parts: Parts, source: Overwritten, *, last: bool) -> Done:
+    with translated(store.path), immediate(store.connection):
+        current = _current(store, found.target)
+        generation = current.generation
+        if not ledger.recognised(generation, ledger.glance(generation, source, source.size), store).same:
+            raise SourceChangedError("the file is another by now")
+        is_as_found = (generation.chain, source.facts) == (found.target.generation.chain, found.file)
+        done = found.places if is_as_found else _places(store, current, parts, source)
+        erase_rows(store.connection, current, done, parts.key, source)
+        set_edges(store.connection, generation, done, source)
+    for place in done:
+        source.overwrite(place.start, store.recorded(generation.id, place.start, place.end))
+    behind = _behind(current, parts, source)
+    for start, end in behind if last else ():
+        source.overwrite(start, filler(source.read(start, end - start)))
+    source.sync()
+    return Done(done, [], more=bool(behind) and not last)
+
+
+def _current(store: Store, target: Target) -> Target:
+    """The target by now. Raises SourceChangedError where it was purged."""
+    known = next_target(store.connection, target.generation.id - 1)
+    if known is None or known.generation.id != target.generation.id or known.tombstone is not None:
+        raise SourceChangedError("it was purged meanwhile")
+    return known
+
+
+def _places(store: Store, target: Target, parts: Parts, overwritten: Bytes | None) -> list[Place]:
+    form = named(target.format)
+    return places(store.connection, target.generation, form, parts.wanted, parts.lines(target), overwritten)
+
+
+def _behind(target: Target, parts: Parts, source: Bytes) -> list[tuple[int, int]]:
+    """Where a file says it behind what was ingested."""
+    offset, longest = target.length, parts.wanted.longest
+    hits = parts.wanted.hits(source, max(0, offset - longest), parts.ends.get(target.generation.identity, 0))
+    return [(max(offset, hit.start), hit.end) for hit in hits if hit.end > offset]

@@ -1,0 +1,108 @@
+"""A log file that is overwritten where it says what is to be erased, while its writers wait for its lock.
+
+It stays the same file, as long as it was, so that who has it open for appending goes on with it.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import portalocker
+
+from codex.logging.errors import SourceBusyError, SourceChangedError, SourceError
+from codex.logging.ingest.beneath import open_beneath
+from codex.logging.ingest.sources import Facts, Location, facts_of, look
+
+_LOCK_SECONDS = 10.0
+_POLL_SECONDS = 0.005
+_ALONE = portalocker.LockFlags.EXCLUSIVE | portalocker.LockFlags.NON_BLOCKING
+
+
+class Overwritten:
+    """An open log file under its writers' lock."""
+
+    def __init__(self, descriptor: int, location: Location) -> None:
+        self._descriptor = descriptor
+        self._location = location
+        self._path = location.path
+
+    @property
+    def facts(self) -> Facts:
+        """What it is by now: who takes no lock may append."""
+        return facts_of(self._location, os.fstat(self._descriptor))
+
+    @property
+    def size(self) -> int:
+        """Its length by now."""
+        return self.facts.size
+
+    def read(self, offset: int, length: int) -> bytes:
+        """The bytes from `offset`. Raises SourceChangedError where there are fewer, SourceError."""
+        data = b""
+        try:
+            while len(data) < length:
+                more = os.pread(self._descriptor, length - len(data), offset + len(data))
+                if not more:
+                    raise SourceChangedError(f"{self._path} was truncated while it was read")
+                data += more
+        except OSError as error:
+            raise SourceError(f"{self._path}: {error.strerror}") from error
+        return data
+
+    def overwrite(self, offset: int, data: bytes) -> None:
+        """Put other bytes there. Raises SourceError."""
+        try:
+            while data:
+                done = os.pwrite(self._descriptor, data, offset)
+                offset, data = offset + done, data[done:]
+        except OSError as error:
+            raise SourceError(f"{self._path}: {error.strerror}") from error
+
+    def sync(self) -> None:
+        """Have it on the disk. Raises SourceError."""
+        try:
+            os.fsync(self._descriptor)
+        except OSError as error:
+            raise SourceError(f"{self._path}: {error.strerror}") from error
+
+
+@contextmanager
+def opened(seen: Facts) -> Iterator[Overwritten]:
+    """A file as it was seen, to be overwritten; nobody else has its lock meanwhile.
+
+    Raises SourceBusyError where the lock isn't had within 10 s, SourceChangedError where the path names another file by
+    then, SourceError where it can't be written.
+    """
+    path = seen.location.path
+    try:
+        descriptor = open_beneath(seen.location.root, seen.location.name, os.O_RDWR)
+    except FileNotFoundError as error:
+        raise SourceChangedError(f"{path} is gone") from error
+    except OSError as error:
+        raise SourceError(f"{path}: {error.strerror}", hint="Give this user the right to write it.") from error
+    try:
+        _lock(descriptor, path)
+        here, named = facts_of(seen.location, os.fstat(descriptor)), look(seen.location)
+        if named is None or not named.identity == here.identity == seen.identity:
+            raise SourceChangedError(f"{path} was replaced while it was opened")
+        yield Overwritten(descriptor, seen.location)
+    finally:
+        os.close(descriptor)
+
+
+def _lock(descriptor: int, path: str) -> None:
+    deadline = time.monotonic() + _LOCK_SECONDS
+    while True:
+        try:
+            portalocker.lock(descriptor, _ALONE)
+        except portalocker.AlreadyLocked as error:
+            if time.monotonic() >= deadline:
+                raise SourceBusyError(f"{path} is locked by another process", hint="Erase again later.") from error
+            time.sleep(_POLL_SECONDS)
+        except portalocker.LockException as error:
+            raise SourceError(f"{path} can't be locked: {error}", hint="Its file system must have locks.") from error
+        else:
+            return

@@ -1,0 +1,191 @@
+"""Erase lines or texts: they are nowhere any more, and all else is as it was."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from codex.logging.erase import Wish, erase, foreseen
+from codex.logging.rebuild import begin, end, rebuild
+from codex.logging.store.connection import open_reader, scalar
+from codex.logging.store.sqlite import Store
+from tests.commands import program, shell
+from tests.importer import Importer, Recorded
+from tests.record import everything
+from tests.traces import traces
+
+TEXT = 'zebrafinch "ö/\\\t 7781 😀'
+
+
+def line(*messages: str, **fields: object) -> bytes:
+    """A record, escaped as the first or the second of two writers does."""
+    record = {"role": "user", "message": " ".join(messages), **fields}
+    return json.dumps(record, ensure_ascii=bool(fields)).encode() + b"\n"
+
+
+LINES = [
+    line("first"),
+    line("it is", TEXT, "and", TEXT),
+    line("nothing here", call={"arguments": json.dumps({"deep": json.dumps({"deeper": TEXT})})}),
+    f"no JSON at all: {TEXT}\n".encode(),
+    line("after", number=7),
+    json.dumps({"message": "a key", TEXT: 1}).encode() + json.dumps({"message": "glued"}).encode() + b"\n",
+    line("the last"),
+]
+
+
+@pytest.fixture
+def session(importer: Importer, log_dir: Path) -> Path:
+    """Session s, in a rotated file and a live one, indexed and merged; and another one."""
+    log = log_dir / "s.ndjson"
+    log.write_bytes(b"".join(LINES))
+    importer.take()
+    log.rename(log_dir / "s.ndjson.1")
+    log.write_bytes(b"".join(LINES))
+    (log_dir / "other.ndjson").write_bytes(line("stays") * 50)
+    importer.sweep()
+    return log
+
+
+def rows(database: Path) -> list[tuple[object, ...]]:
+    """Every event."""
+    with closing(open_reader(str(database))) as connection:
+        return connection.execute("SELECT * FROM events ORDER BY id").fetchall()
+
+
+def assert_same_when_rebuilt(database: Path, new: Path) -> None:
+    """A database that is built anew has the same rows."""
+    with closing(open_reader(str(database))) as old, closing(begin(old, str(new))) as store:
+        assert [step for step in rebuild(old, store) if not isinstance(step, int)] == []
+        end(store)
+        assert everything(store.connection) == everything(old)
+    for path in new.parent.glob(f"{new.name}*"):
+        path.unlink()
+
+
+def test_a_text_goes_wherever_it_stands(importer: Importer, session: Path, database: Path, recorded: Recorded) -> None:
+    """In messages, in JSON within JSON, in no JSON, in a key; what holds none of it stays row for row."""
+    before, size, inode = rows(database), session.stat().st_size, session.stat().st_ino
+    done = erase(importer.store, Wish("s", texts=(TEXT,)))
+    assert (done.lines, done.kept, done.places) == ((2, 3, 4, 6, 9, 10, 11, 13), (), 10)
+    assert traces(database.parent, TEXT) == []
+    after = rows(database)
+    assert [row[0] for row in after] == [row[0] for row in before]
+    assert [old for old, new in zip(before, after, strict=True) if old != new] == [
+        old for old in before if "zebra" in f"{old[4]}{old[5]}"
+    ]
+    assert (session.stat().st_size, session.stat().st_ino) == (size, inode)
+    assert recorded.findings() == []
+    assert_same_when_rebuilt(database, database.with_name("rebuilt.db"))
+
+
+def test_who_ingests_goes_on(importer: Importer, session: Path, database: Path, recorded: Recorded) -> None:
+    """The same file, the same generation, the next number; also where it remembers how the file ended."""
+    with session.open("ab") as log:
+        log.write(line("ends with", TEXT))
+    importer.take()
+    with closing(Store(str(database))) as other:
+        erase(other, Wish("s", texts=(TEXT,)))
+    with session.open("ab") as log:
+        log.write(line("goes on"))
+    assert importer.take() == 1
+    assert [life.how for life in recorded.lives()] == ["rotated", None]
+    assert recorded.rows()[-1] == (16, 0, "goes on")
+    assert traces(database.parent, TEXT) == []
+
+
+def test_lines_go_as_a_whole(importer: Importer, session: Path, database: Path, recorded: Recorded) -> None:
+    """By number, with every object glued on them; also where a life that was rewritten since has the same line."""
+    with session.open("ab") as log:
+        log.write(b'{"message":"waxwing"}{"message":"waxwings"}\n')
+    importer.take()
+    session.write_bytes(session.read_bytes().replace(b"first", b"FIRST"))
+    importer.sweep()
+    assert [life.superseded for life in recorded.lives()] == [False, True, False]
+    done = erase(importer.store, Wish("s", seqs=frozenset({13, 15})))
+    assert (done.lines, done.kept) == ((13, 15), ())
+    assert [*traces(database.parent, "waxwing"), *traces(database.parent, "waxwings")] == []
+    said = {seq: [text for number, _, text in recorded.rows() if number == seq] for seq in (6, 8, 13, 15)}
+    assert said[6] == ["a key", "glued"]
+    assert said[8] == ["FIRST"]
+    assert [len(said[13]), len(said[15])] == [2, 2]
+    assert recorded.findings() == []
+
+
+def test_files_can_be_kept(importer: Importer, session: Path, database: Path, recorded: Recorded) -> None:
+    """Then they alone say it, the record verifies beside them, and the same can be erased in them later."""
+    said = session.read_bytes()
+    assert erase(importer.store, Wish("s", texts=(TEXT,), sources=False)).kept == ()
+    assert {place.partition(":")[0] for place in traces(database.parent, TEXT)} == {
+        "sessions/s.ndjson",
+        "sessions/s.ndjson.1",
+    }
+    assert (session.read_bytes(), recorded.findings()) == (said, [])
+    with session.open("ab") as log:
+        log.write(line("goes on"))
+    assert importer.take() == 1
+    assert erase(importer.store, Wish("s", texts=(TEXT,))).kept == ()
+    assert traces(database.parent, TEXT) == []
+    assert [life.how for life in recorded.lives()] == ["rotated", None]
+
+
+def test_nothing_found_is_nothing_done(importer: Importer, session: Path, database: Path) -> None:
+    """A dry run changes nothing, nor does a text that isn't there."""
+    before = database.read_bytes()
+    assert foreseen(importer.store, Wish("s", texts=(TEXT,))).places == 10
+    assert not erase(importer.store, Wish("s", texts=("not there",))).is_anything
+    assert database.read_bytes() == before
+
+
+POINTS = {
+    "before the rows": ("codex.logging.erasure.parts", "erase_rows", "before"),
+    "rows written": ("codex.logging.erasure.parts", "set_edges", "before"),
+    "rows committed": ("codex.logging.erasure.sources.Overwritten", "overwrite", "before"),
+    "a place overwritten": ("codex.logging.erasure.sources.Overwritten", "overwrite", "behind"),
+    "a file overwritten": ("codex.logging.erasure.sources.Overwritten", "sync", "before"),
+    "before the wiping": ("codex.logging.erase", "wipe", "before"),
+    "wiped": ("codex.logging.erase", "wipe", "behind"),
+    "copies made": ("codex.logging.erasure.copies", "renew", "behind"),
+}
+
+
+@pytest.mark.parametrize("point", POINTS)
+def test_killed_and_run_again(
+    importer: Importer, session: Path, database: Path, recorded: Recorded, point: str
+) -> None:
+    """Whoever ingests in between goes on with the same file; run again, all of it is gone."""
+    with session.open("ab") as log:
+        log.write(line("ends with", TEXT))
+    importer.take()
+    owner, name, when = POINTS[point]
+    doomed = f"""
+    import os, pkgutil, signal
+    from codex.logging.erase import Wish, erase
+    from codex.logging.store.sqlite import Store
+    owner = pkgutil.resolve_name({owner!r})
+    call = getattr(owner, {name!r})
+
+    def doomed(*values, **named):
+        if {when!r} == "behind":
+            call(*values, **named)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    setattr(owner, {name!r}, doomed)
+    erase(Store({str(database)!r}), Wish("s", texts=({TEXT!r},)))
+    """
+    assert shell(program(doomed), database.parent).returncode == -signal.SIGKILL
+    with session.open("ab") as log:
+        log.write(line("goes on"))
+    importer.sweep()
+    assert [life.how for life in recorded.lives()] == ["rotated", None]
+    assert recorded.rows()[-1] == (16, 0, "goes on")
+    assert recorded.findings() == []
+    assert erase(importer.store, Wish("s", texts=(TEXT,))).kept == ()
+    assert traces(database.parent, TEXT) == []
+    assert scalar(importer.store.connection, "SELECT count(*) FROM meta WHERE key LIKE 'un%'") == 0
+    assert os.path.getsize(session) == len(b"".join(LINES)) + len(line("ends with", TEXT)) + len(line("goes on"))

@@ -247,6 +247,7 @@ def test_a_wrong_index_is_found(importer: Importer, database: Path, damage: str)
     say(importer, "s", *(f"common {number}" for number in range(10)))
     index(importer)
     assert Recorded(database).findings() == []
+    importer.store.connection.config(apsw.SQLITE_DBCONFIG_DEFENSIVE, 0)
     importer.store.connection.execute(DAMAGE[damage])
     (finding,) = Recorded(database).findings()
     assert (finding.kind, finding.session_id) == ("index", "s")

@@ -41,6 +41,7 @@ def open_writer(path: str, *, wait_milliseconds: int = BUSY_MILLISECONDS) -> aps
         refuse_open(path)
         _make_private(path)
         connection = apsw.Connection(path, statementcachesize=200)
+        distrust(connection)
         connection.set_busy_timeout(wait_milliseconds)
         connection.pragma("page_size", 16384)  # takes effect on a new file only
         connection.pragma("auto_vacuum", 2)  # incremental, as well: merged and purged pages go back to the disk
@@ -69,6 +70,7 @@ def open_reader(path: str) -> apsw.Connection:
     with translated(path):
         try:
             connection = apsw.Connection(path, flags=apsw.SQLITE_OPEN_READONLY)
+            distrust(connection)
             connection.set_busy_timeout(BUSY_MILLISECONDS)
             connection.pragma("schema_version")
         except (apsw.CantOpenError, apsw.ReadOnlyError):
@@ -77,8 +79,19 @@ def open_reader(path: str) -> apsw.Connection:
             connection = apsw.Connection(
                 f"file:{_quoted(path)}?immutable=1", flags=apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
             )
+            distrust(connection)
             connection.pragma("schema_version")
     return connection
+
+
+def distrust(connection: apsw.Connection) -> None:
+    """Somebody else may have made the file: what its views and triggers name is no function of ours, or an extension's.
+
+    Nor do they write where virtual tables keep their own, and a page's cells are looked at before they are believed.
+    """
+    connection.config(apsw.SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0)
+    connection.config(apsw.SQLITE_DBCONFIG_DEFENSIVE, 1)
+    connection.pragma("cell_size_check", True)
 
 
 def _refuse_unread_log(path: str) -> None:
@@ -159,6 +172,8 @@ class translated:  # noqa: N801 - as above
             raise DatabaseError(f"{self._path}: {error}", hint=hint) from error
         if isinstance(error, OSError) and not isinstance(error, BrokenPipeError):  # that one is of who reads our output
             raise DatabaseError(f"{self._path}: {error.strerror}", hint="Choose another place with --db.") from error
+        if isinstance(error, UnicodeDecodeError):
+            raise DatabaseError(f"{self._path}: a text in it is no UTF-8", hint=_HINTS[apsw.CorruptError]) from error
         if isinstance(error, UnicodeEncodeError):
             name = error.object.encode(errors="backslashreplace").decode()
             raise ConfigError(

@@ -7,8 +7,14 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from codex.logging.errors import ConfigError
 
-_SCHEMES = ("postgresql", "postgres")
-_SECRET = ("password", "sslpassword")
+_SCHEMES = {
+    "postgresql": "postgresql",
+    "postgres": "postgresql",
+    "clickhouse": "clickhouse",
+    "clickhouses": "clickhouse",
+    "chdb": "chdb",
+}
+_SECRET = ("password", "sslpassword", "access_token")
 _HIDDEN = "***"
 
 
@@ -37,9 +43,9 @@ def parse(text: str) -> Address:
     scheme, colon, _ = text.partition("://")
     if not colon or scheme not in _SCHEMES:
         raise ConfigError(
-            "a sink's URL begins with postgresql://",
-            hint="Write postgresql://USER@HOST:PORT/DATABASE; the password comes from ~/.pgpass, PGPASSWORD, or the"
-            " URL in the environment or a file.",
+            "a sink's URL begins with postgresql://, or with clickhouse:// or clickhouses://",
+            hint="Write postgresql://USER@HOST:PORT/DATABASE; the password comes from ~/.pgpass, PGPASSWORD,"
+            " CLICKHOUSE_PASSWORD, or the URL in the environment or a file.",
         )
     try:
         parts = urlsplit(text)
@@ -52,7 +58,7 @@ def parse(text: str) -> Address:
     secrets = {secret for secret in (password, unquote(password), *words) if secret}
     place = place or values.get("host", "")
     path = parts.path or (f"/{values['dbname']}" if "dbname" in values else "")
-    return Address(text, f"postgresql://{place}{path}", tuple(sorted(secrets, key=len, reverse=True)))
+    return Address(text, f"{_SCHEMES[scheme]}://{place}{path}", tuple(sorted(secrets, key=len, reverse=True)))
 
 
 def refuse_secrets(address: Address) -> None:
@@ -61,5 +67,5 @@ def refuse_secrets(address: Address) -> None:
         raise ConfigError(
             "a password on the command line can be read by everybody on this machine",
             hint="Give the URL by CODEX_FORWARD_TO or by forward-to in codex-ingestd.toml, or leave the password to"
-            " ~/.pgpass or PGPASSWORD.",
+            " ~/.pgpass, PGPASSWORD or CLICKHOUSE_PASSWORD.",
         )

@@ -48,10 +48,10 @@ _KEYS = ("db", "forward-to", "forward-rate", "forward-host-id", "forward-timeout
 def forward(
     to: str | None, file: str | None, once: bool, check: bool, attended: bool, as_json: bool, **flags: Any
 ) -> int:
-    """Ship what is committed to PostgreSQL, once and exactly; through any outage, until SIGTERM or Ctrl-C.
+    """Ship what is committed to PostgreSQL or ClickHouse, once; through any outage, until SIGTERM or Ctrl-C.
 
-    It may run beside a daemon, which does the same by itself where forward-to is set. Each row goes in one transaction
-    with the sink's own watermark, so that nothing comes twice.
+    It may run beside a daemon, which does the same by itself where forward-to is set. The sink keeps a watermark of
+    its own, so that nothing comes twice.
 
     Exit codes: 0 as asked, 1 the sink can't be had or has another record under this host's id, 2 bad usage.
     """
@@ -98,6 +98,8 @@ def _forwarder(settings: Settings, address: Address, tell: Callable[[Progress], 
 
 def made(address: Address, me: Host, seconds: float) -> Sink:
     """The sink at an address. Raises ConfigError where what it takes isn't installed."""
+    if not address.name.startswith("postgresql:"):
+        return _clickhouse(address, me, seconds)
     try:
         from codex_ingestd.forward.postgres.sink import PostgresSink
     except ImportError as error:
@@ -106,6 +108,17 @@ def made(address: Address, me: Host, seconds: float) -> Sink:
             hint="pip install 'codex-ingestd[postgres]'; where there is no libpq, also pip install 'psycopg[binary]'.",
         ) from error
     return PostgresSink(address, me, seconds)
+
+
+def _clickhouse(address: Address, me: Host, seconds: float) -> Sink:
+    try:
+        from codex_ingestd.forward.clickhouse.server import Server
+        from codex_ingestd.forward.clickhouse.sink import ClickHouseSink
+    except ImportError as error:
+        raise ConfigError(
+            f"ClickHouse takes the extra `clickhouse`: {error}", hint="pip install 'codex-ingestd[clickhouse]'"
+        ) from error
+    return ClickHouseSink(address, me, Server(address, seconds))
 
 
 class _Teller:

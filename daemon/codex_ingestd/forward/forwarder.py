@@ -103,10 +103,13 @@ class Forwarder:
         self._sink.open()
         try:
             self._spool.begin(self._sink.watermarks())
+            unfinished = self._spool.again(self._sink.unfinished())
         except DivergedError as error:
             self._refused(error)
             raise
         self._seen = -1
+        if unfinished is not None:
+            self._send(unfinished)
 
     def _step(self) -> bool:
         """Look where somebody has committed, and send one batch; False where there is nothing to send."""

@@ -189,6 +189,9 @@ class Sink(Protocol):
     def watermarks(self) -> Iterable[Watermark]:
         """What it has of this host."""
 
+    def unfinished(self) -> tuple[tuple[Watermark, Watermark], ...]:
+        """Between which watermarks the parts of a batch lie that may be there or not; it is to be sent once more."""
+
     def send(self, batch: Batch) -> None:
         """Take a batch, all or nothing, once. Raises StaleSinkError where it isn't at the batch's watermarks."""
 

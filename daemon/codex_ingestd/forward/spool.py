@@ -119,11 +119,6 @@ class _State(NamedTuple):
         """Up to when the sink was told what was taken out of its rows, as `spans`."""
         return int(self.before.ledger.rpartition(" ")[2] or 0)
 
-    @property
-    def amid(self) -> str:
-        """What stands for the ledger while more events are to come."""
-        return f"~ {self.spans or ''}"
-
 
 class Lag(NamedTuple):
     """What the sink lacks, as it was at the last look: generations, and bytes of their files."""
@@ -203,6 +198,16 @@ class Spool:
             self._queue.pop()
         return Batch(parts, taken, size) if parts else None
 
+    def again(self, bounds: tuple[tuple[Watermark, Watermark], ...]) -> Batch | None:
+        """The batch whose parts lie between these watermarks, once more.
+
+        None where the sink has it, or the record doesn't. Raises DivergedError where the record has other bytes.
+        """
+        parts = [part for before, after in bounds if (part := self._between(before, after)) is not None]
+        if not parts or len(parts) < len(bounds):
+            return None
+        return Batch(parts, sum(len(part.events) for part in parts), sum(map(_size, parts)))
+
     def sent(self, batch: Batch) -> None:
         """The sink has committed it."""
         self._connection.executemany(_SET, [part.after for part in batch.parts])
@@ -238,13 +243,18 @@ class Spool:
             return
         with self._read():
             state = self._state(generation)
-        if state is not None and state.before.offset and state.generation.how != "purged":
-            now, before = state.generation, state.before
-            if now.offset < before.offset:
-                raise DivergedError(f"of generation {generation} it has more than was ever here")
-            if self._chain(now, before.offset) != before.chain and not self._was_redacted(state):
-                raise DivergedError(f"of generation {generation}, {state.stream.session_id}, it has other bytes")
+        if state is not None:
+            self._compare(state, state.before)
         self._proven.add(generation)
+
+    def _compare(self, state: _State, mark: Watermark) -> None:
+        """See that the record has a watermark's chain. Raises DivergedError."""
+        now = state.generation
+        if mark.offset and now.how != "purged":
+            if now.offset < mark.offset:
+                raise DivergedError(f"of generation {now.local} it has more than was ever here")
+            if self._chain(now, mark.offset) != mark.chain and not self._was_redacted(state):
+                raise DivergedError(f"of generation {now.local}, {state.stream.session_id}, it has other bytes")
 
     def _chain(self, now: GenerationRow, offset: int) -> bytes:
         """The record's chain at an offset; from its bytes, where no row tells it any more."""
@@ -283,7 +293,7 @@ class Spool:
         )
         if more:
             end = _end(RejectRow(*rejects[-1])) if rejects else _end(EventRow(*events[-1]))
-            after = self._amid(after._replace(ledger=state.amid), end)
+            after = self._amid(after._replace(ledger=_amid(state.spans)), end)
             return Part(before, after, state.stream, now, events, rejects, spans=spans)
         after = after._replace(offset=now.offset, chain=now.chain, ledger=state.ledger)
         summary: Any = self._connection.execute(_SUMMARY, (generation,)).fetchone()
@@ -300,6 +310,26 @@ class Spool:
             TombstoneRow(*stone) if stone else None,
             spans,
         )
+
+    def _between(self, before: Watermark, after: Watermark) -> Part | None:
+        """What lies behind one watermark and up to another; None where one end isn't at the sink, or the other here."""
+        with self._read():
+            state = self._state(before.generation)
+            if state is None or state.before[:4] != before[:4]:
+                return None
+            low, began = before.generation << 40, state.generation.began
+            events: Any = self._connection.execute(
+                _EVENTS, (began, max(low - 1, before.event), after.event, -1)
+            ).fetchall()
+            rejects: Any = self._connection.execute(
+                _REJECTS, (max(low - 1, before.reject), after.reject, -1)
+            ).fetchall()
+        for rows, first, last in ((events, before.event, after.event), (rejects, before.reject, after.reject)):
+            if last != (rows[-1][0] if rows else first):
+                return None
+        self._compare(state, after)
+        after = after._replace(ledger=_amid(state.told_spans))
+        return Part(state.before, after, state.stream, state.generation, events, rejects)
 
     def _rows(self, query: str, values: tuple[Any, ...], room: int, texts: tuple[int, int]) -> tuple[list[Row], bool]:
         """The next rows, for so many bytes of their two long texts; and whether there may be more than that."""
@@ -332,6 +362,11 @@ class Spool:
         changed = [key for key, *mark in calls if known.get(key) != tuple(mark)]
         rows: list[Any] = [self._connection.execute(_CALL, (generation, key)).fetchone() for key in changed]
         return tuple(UsageRow(*row) for row in rows)
+
+
+def _amid(spans: int | None) -> str:
+    """What stands for the ledger while more events are to come."""
+    return f"~ {spans or ''}"
 
 
 def _end(row: EventRow | RejectRow) -> int:

@@ -99,6 +99,10 @@ class PostgresSink:
             self._numbers[local] = number
             yield Watermark(local, began, event, reject, offset, chain or b"", ledger)
 
+    def unfinished(self) -> tuple[tuple[Watermark, Watermark], ...]:
+        """There is nothing: a transaction is there or not."""
+        return ()
+
     def send(self, batch: Batch) -> None:
         """Take a batch."""
         with self._told("sending"), self._patience() as connection:

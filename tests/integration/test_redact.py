@@ -105,6 +105,17 @@ def test_a_key_that_is_written_line_by_line(importer: Importer, log_dir: Path, d
     assert count(database, "SELECT count(*) FROM redacted_spans") == len(key.secret.split("\n"))
 
 
+def test_a_run_of_nuls_in_a_key_stays_one(importer: Importer, log_dir: Path, database: Path) -> None:
+    """What a crash left in the midst of a key is passed over as anywhere else, and the lines behind it come."""
+    key = next(one for one in PLANTED if one.kind == "private-key")
+    with (log_dir / "s.ndjson").open("ab", buffering=0) as file:
+        for part in (*key.text.encode().splitlines(keepends=True)[:3], b"\0" * 100, b"abc\n", LINE):
+            file.write(part)
+            importer.take()
+    assert [text.startswith("token is [REDACTED:") for *_, text in Recorded(database).rows()] == [True]
+    assert Recorded(database).findings() == []
+
+
 @pytest.mark.parametrize("size", [97, 3001, 1 << 20])
 def test_a_secret_in_any_kind_of_line(log_dir: Path, database: Path, size: int) -> None:
     """In a line longer than a batch, in one over the limit that comes piece by piece, and in an open tail."""

@@ -25,6 +25,7 @@ _WINDOW = 1 << 20
 _NAME_BYTES = 1024  # what a secret is assigned to stands no further before it
 _EDGE_BYTES = 1024
 _BLANKS = b" \t\r"
+_EMPTY = _BLANKS + b"\0"  # a run of NULs is no line's part: it must stay what it is
 _MOST = 512
 # A key as it lies in its own file, line by line: no JSON is in it. The lines may come one at a time.
 _KEY_BYTES = 16 << 10
@@ -171,7 +172,7 @@ def in_lines(said: bytes, found: list[tuple[int, int, str]]) -> Iterator[tuple[i
             part = said[first:last]
             if part[:1] == b"{" and said[first - 1 : first] == b"\n":
                 break
-            first += len(part) - len(part.lstrip(_BLANKS + b"{"))  # a span that begins with a brace was an object
-            if part := said[first:last].rstrip(_BLANKS):
+            first += len(part) - len(part.lstrip(_EMPTY + b"{"))  # a span that begins with a brace was an object
+            if part := said[first:last].rstrip(_EMPTY):
                 yield first, first + len(part), rule
             first = last + 1

@@ -359,7 +359,7 @@ def test_success_of_a_hook_that_covers_ends_what_waited(importer: Importer, log_
     with HookRunners(str(database), [recorder]):
         end(log_dir, "a")
         importer.sweep()
-        wait_for(lambda: len(recorder.ran) == 1)
+        wait_for(lambda: recorder.ran)
         end(log_dir, "b")
         importer.sweep()
         wait_for_states(database, "done", "done")

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from codex.logging.ingest.engine import Progress
+from codex.logging.import_ndjson import import_streams, stream_locations
+from codex.logging.ingest.engine import Engine, Progress
 from codex.logging.ingest.sources import Location, locate, scan
 from codex.logging.store.sqlite import Store
 from codex_ingestd.intake import Intake
@@ -132,6 +133,24 @@ def test_one_defect_stops_no_other_file(store: Store, sessions: Sessions, caplog
     assert sessions.rows() == {"good": [(1, "0"), (2, "1"), (3, "2")]}
     assert [record.message for record in caplog.records if record.exc_info] == ["a defect"]
     assert 0 < (intake.wait(time.monotonic()) or 0) <= 4
+
+
+def test_one_defect_stops_no_other_import(store: Store, sessions: Sessions) -> None:
+    """Where no daemon runs it is that file's failure alone as well, and says where to look."""
+    engine = Engine(store, lock_seconds=5.0)
+    ingest = engine.ingest
+
+    def ingest_all_but_one(location: Location, *, final: bool = False) -> Progress:
+        if location.session_id == "bad":
+            raise ZeroDivisionError
+        return ingest(location, final=final)
+
+    engine.ingest = ingest_all_but_one  # type: ignore[method-assign]
+    for name in ("bad", "good"):
+        sessions.append(name, 1)
+    results = {one.session_id: one for one in import_streams(engine, stream_locations(str(sessions.log_dir)))}
+    assert (results["good"].rows, results["good"].error) == (1, None)
+    assert "this is a defect: CODEX_DEBUG=1" in (results["bad"].error or "")
 
 
 def test_a_file_of_bad_lines_does_not_fill_the_log(daemon: Daemon, sessions: Sessions) -> None:

@@ -132,6 +132,13 @@ def _turn(engine: Engine, location: Location, result: Imported) -> tuple[Importe
         progress = engine.ingest(location, final=True)
     except SourceError as failure:
         return result._replace(error=str(failure)), False
+    except (CodexLoggingError, OSError, MemoryError):
+        raise
+    except Exception as failure:  # a defect that one file shows must not stop the others
+        if os.environ.get("CODEX_DEBUG"):
+            raise
+        error = f"{location.path}: {type(failure).__name__}: {failure}; this is a defect: CODEX_DEBUG=1 shows where"
+        return result._replace(error=error), False
     result = result._replace(
         rows=result.rows + progress.events,
         rejects=result.rejects + progress.rejects,

@@ -171,6 +171,7 @@ def append(count: int, rate: float, plots: str | None, parent: str | None, outpu
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     help="Copies of the session files below this folder, instead of made ones.",
 )
+@click.option("--redact", is_flag=True, help="Also take secrets out of what is read.")
 @_against
 @_peers
 @_plots
@@ -181,6 +182,7 @@ def backfill(
     sessions: int,
     rounds: int,
     corpus: Path | None,
+    redact: bool,
     against: str | None,
     peers: bool,
     plots: str | None,
@@ -193,7 +195,9 @@ def backfill(
     with _folder(parent) as folder:
         sources = [partial(copy_corpus, real=corpus)] if corpus else _made(shape, sizes, sessions)
         name = "real files" if corpus else shape
-        report = backfill_run.measure(folder, sources, name=name, rounds=rounds, against=against, peers=peers)
+        report = backfill_run.measure(
+            folder, sources, name=name, rounds=rounds, against=against, peers=peers, redact=redact
+        )
     _finish([report], output, plots)
 
 

@@ -46,13 +46,14 @@ def measure(
     rounds: int,
     against: str | None = None,
     peers: bool = False,
+    redact: bool = False,
 ) -> Report:
     """Time each contender once in a round, on the same files, into a new database each time; so for every source.
 
     A source fills the empty folder that it is given.
     """
     before = load()
-    contenders, notes = contenders_of(against, peers)
+    contenders, notes = contenders_of(against, peers, redact)
     rows: list[dict[str, object]] = []
     for source in sources:
         (folder / "sessions").mkdir()

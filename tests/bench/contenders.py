@@ -56,9 +56,11 @@ class Contender(NamedTuple):
     ours: bool = False
 
 
-def contenders_of(against: str | None, peers: bool) -> tuple[list[Contender], list[str]]:
+def contenders_of(against: str | None, peers: bool, redact: bool = False) -> tuple[list[Contender], list[str]]:
     """Who takes part, and a word on each that can't."""
     found, notes = [*_ALWAYS], []
+    if redact:
+        found.insert(1, Contender("the same with CODEX_REDACT=ingest", _redacting_importer, _count(_EVENTS), ours=True))
     if against is not None:
         other = _importer if _leaves_index_out(against) else _indexing_importer
         found.insert(1, Contender(f"the same of {against}", other, _count(_EVENTS), against, ours=True))
@@ -87,6 +89,10 @@ def _importer(folder: Path, database: Path) -> Sequence[str]:
 def _indexing_importer(folder: Path, database: Path) -> Sequence[str]:
     module = "codex.logging.import_ndjson"
     return [sys.executable, "-m", module, "--all", "--json", "--log-dir", str(folder), "--db", str(database)]
+
+
+def _redacting_importer(folder: Path, database: Path) -> Sequence[str]:
+    return ["env", "CODEX_REDACT=ingest", *_importer(folder, database)]
 
 
 def _leaves_index_out(checkout: str) -> bool:

@@ -12,7 +12,7 @@ from codex.logging.errors import ConfigError
 from codex.logging.secrets.allow import allowed_of
 from codex.logging.secrets.placeholder import digest, key_of, placeholder
 from codex.logging.secrets.rules import rules
-from codex.logging.secrets.scan import OVERLAP_BYTES, Scanner
+from codex.logging.secrets.scan import OVERLAP_BYTES, Scanner, scanner
 from tests import heldout
 from tests.commands import python
 from tests.planted import Planted, look_alikes, secrets
@@ -150,3 +150,13 @@ def test_allow_list_lets_be_what_it_names(tmp_path: Path) -> None:
         file.write_text(wrong, "utf-8")
         with pytest.raises(ConfigError):
             allowed_of(database)
+
+
+def test_nothing_is_looked_for_at_fewer_places_than_it_is_at() -> None:
+    """A rule's tail asks for no more than its pattern: what is found without tails is found with them."""
+    without = Scanner([rule._replace(tail="") for rule in rules()])
+    chance = random.Random(5)
+    texts = [one.text for seed in SEEDS for one in (*secrets(seed), *heldout.secrets(seed))]
+    texts += ["".join(chance.choices(texts, k=9)) for _ in range(99)]
+    for text in texts:
+        assert scanner().find(text.encode()) == without.find(text.encode()), text

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from codex.logging.config import BATCH_BYTES, LINE_LIMIT
 from codex.logging.errors import DatabaseError, SourceChangedError, StaleWatermarkError
@@ -24,6 +24,7 @@ from codex.logging.ingest.roots import Roots
 from codex.logging.ingest.sources import Facts, Location, Source, survey
 from codex.logging.store.rows import Rows
 from codex.logging.store.segments import Chain, compress, link
+from codex.logging.store.spans import Span
 from codex.logging.store.sqlite import Store, Watermark
 
 _MOST_STREAMS = 50_000
@@ -31,6 +32,8 @@ _MOST_GENERATIONS = 512  # each of a KiB or two; one that isn't remembered costs
 _LIMITS = Limits(BATCH_BYTES, LINE_LIMIT)
 _FIRST_LINES = 50
 _PARALLEL_BYTES = 128 << 10
+
+T = TypeVar("T")
 
 
 class Progress(NamedTuple):
@@ -55,6 +58,14 @@ class _Read(NamedTuple):
     tail: bool
 
 
+class _Made(NamedTuple):
+    """What a chunk comes to; the first and the last bytes as they stand in the file; and the chain behind it."""
+
+    rows: Rows
+    edges: bytes
+    chain: Chain
+
+
 class Engine:
     """Brings files into one store, a batch at a time. Not for sharing between threads.
 
@@ -75,7 +86,7 @@ class Engine:
     ) -> None:
         self.store = store
         self._formats = formats or {}
-        self._compressor = ThreadPoolExecutor(1, "compressor")
+        self._beside = ThreadPoolExecutor(1 if redactor is None else 2, "beside")
         self.limits = limits
         self._lock_seconds = lock_seconds
         self._redactor = redactor
@@ -144,22 +155,43 @@ class Engine:
             return read
         life, facts, form, chunk, tail = read
         del read
-        hidden = self._redactor.hide(chunk, life.cursor, life.generation.id) if self._redactor is not None else None
-        chunk, spans, edges = hidden or (chunk, (), None)
-        del hidden
+        more = chunk.more or seen.location.number > 0
+        made = self._make(life, form, chunk) if self._redactor is None else self._without_secrets(life, form, chunk)
+        if made is None:
+            return self._wait(life, facts, chunk, tail)
+        del chunk  # of a long line: the commit is to have the only reference to it
+        return self._commit(life, facts, made, more)
+
+    def _make(
+        self, life: Life, form: Format, chunk: Chunk, spans: Sequence[Span] = (), edges: bytes = b""
+    ) -> _Made | None:
+        """What is to be committed of a chunk, which has filler in the spans; None where that is nothing yet.
+
+        `edges` are the first and the last bytes as they stand in the file, where they differ from the chunk's.
+        """
         known, key = self._summary(life.generation), life.generation.id << 40
-        more, large = chunk.more or seen.location.number > 0, _PARALLEL_BYTES <= len(chunk.data) <= PIECE_BYTES
-        frame = self._begin_compressing(chunk.data) if large else None
+        large = _PARALLEL_BYTES <= len(chunk.data) <= PIECE_BYTES
+        frame = self._begin(compress, chunk.data) if large else None
         # Hashing leaves the GIL to the compressor, which needs it to begin; decoding doesn't for a while.
         linked = link([chunk.data], self._chain(life.generation)) if large else None
         rows = make_rows(form, chunk, life.cursor, known, key, spans)
         if rows is None:
-            return self._wait(life, facts, chunk, tail)
-        del chunk  # of a long line: the commit is to have the only reference to it
+            return None
         linked = linked or link(rows.pieces, self._chain(life.generation))
         packed = frame.result() if frame is not None else compress(rows.pieces[0]) if len(rows.pieces) == 1 else None
-        rows = rows._replace(chains=linked.chains, frame=packed)
-        return self._commit(life, facts, rows, edges or rows.edges, linked.chain, more)
+        return _Made(rows._replace(chains=linked.chains, frame=packed), edges or rows.edges, linked.chain)
+
+    def _without_secrets(self, life: Life, form: Format, chunk: Chunk) -> _Made | None:
+        """As _make, without what the redactor finds; in a large chunk it is made twice where there is anything."""
+        assert self._redactor is not None
+        large = _PARALLEL_BYTES <= len(chunk.data) <= PIECE_BYTES
+        scan = self._begin(self._redactor.find, chunk.data) if large else None
+        made = self._make(life, form, chunk) if scan is not None else None
+        found = scan.result() if scan is not None else None
+        hidden = self._redactor.hide(chunk, life.cursor, life.generation.id, found)
+        if hidden is None:
+            return made or self._make(life, form, chunk)
+        return self._make(life, form, *hidden)
 
     def _read(self, stream: Stream, seen: Facts, final: bool) -> _Read | Progress:
         """What is next in a file, and which life and format it is of."""
@@ -190,15 +222,15 @@ class Engine:
         if not unread or unread[0].identity != begun.identity:
             raise SourceChangedError(f"{begun.location.path} was rotated or moved while it was opened")
 
-    def _begin_compressing(self, data: bytes) -> Future[bytes] | None:
+    def _begin(self, work: Callable[[bytes], T], data: bytes) -> Future[T] | None:
         """On another core; None where no thread is to be had."""
         try:
-            return self._compressor.submit(compress, data)
+            return self._beside.submit(work, data)
         except RuntimeError:
             return None
 
-    def _commit(self, life: Life, facts: Facts, rows: Rows, edges: bytes, chain: Chain, more: bool) -> Progress:
-        """`edges` are the first and the last bytes as they stand in the file."""
+    def _commit(self, life: Life, facts: Facts, made: _Made, more: bool) -> Progress:
+        rows, edges, chain = made
         cursor = rows.after
         again = QUIET_SECONDS if not more and facts.size > cursor.offset else None
         progress = Progress(len(rows.events), len(rows.rejects), rows.length, more, again)

@@ -42,6 +42,9 @@ def carry(former: apsw.Connection, new: Store) -> None:
     new.note(_NOTE, scalar(former, "SELECT value FROM meta WHERE key = ?", (_NOTE,)))
 
 
+Place = tuple[int, int, str]  # bytes [start, end) of a text, and by which rule
+
+
 class Hidden(NamedTuple):
     """A chunk with filler in the spans; `edges` are the first and the last bytes of what was read, as read."""
 
@@ -93,11 +96,17 @@ class Redactor:
         more = line[: place - len(behind)]
         return chunk._replace(data=data + more, more=end + len(more) < size)
 
-    def hide(self, chunk: Chunk, cursor: Cursor, generation: int) -> Hidden | None:
-        """The chunk of a generation (0 for one that begins) without its secrets; None where it has none."""
-        chunk = chunk._replace(tail=chunk.tail.rstrip(_BLANKS))
+    def hide(self, chunk: Chunk, cursor: Cursor, generation: int, found: list[Place] | None = None) -> Hidden | None:
+        """The chunk of a generation (0 for one that begins) without its secrets; None where it has none.
+
+        `found` is what `find` gave for its content, where that was done already.
+        """
+        chunk = chunk._replace(tail=chunk.tail.rstrip(_BLANKS)) if chunk.tail else chunk
         said = chunk.content
-        found = merged([*self._found(said), *self._keys(said, cursor.offset, generation)])
+        found = self.find(said) if found is None else found
+        found = merged([*found, *self._keys(said, cursor.offset, generation)])
+        if not found:
+            return None
         now, key, spans = time.time(), self._search.key, list[Span]()
         for start, end, rule in in_lines(said, found):
             part = said[start:end]
@@ -110,15 +119,17 @@ class Redactor:
             return Hidden(chunk._replace(line=stored), spans, edges)
         return Hidden(chunk._replace(data=stored) if chunk.data else chunk._replace(tail=stored), spans, edges)
 
-    def _found(self, said: bytes) -> Iterator[tuple[int, int, str]]:
-        """What the rules find; of what a window cuts off the next one has the whole."""
+    def find(self, said: bytes) -> list[Place]:
+        """What the rules find, in any thread; of what a window cuts off the next one has the whole."""
+        found = list[Place]()
         for begin in range(0, max(1, len(said)), _WINDOW):
             first = max(0, begin - OVERLAP_BYTES)
             window = said if len(said) <= _WINDOW else said[first : begin + _WINDOW]
             for match, _hashed in self._search.find(window):
-                yield first + match.start, first + match.end, match.rule
+                found.append((first + match.start, first + match.end, match.rule))
+        return found
 
-    def _keys(self, said: bytes, offset: int, generation: int) -> Iterator[tuple[int, int, str]]:
+    def _keys(self, said: bytes, offset: int, generation: int) -> Iterator[Place]:
         """Lines of a private key that began in an earlier chunk, or doesn't end in this one."""
         begun = self._begun(generation, offset)
         if begun:
@@ -151,9 +162,9 @@ def _unended(text: bytes) -> bytes:
     return text[start:] if found is not None and found.end() == len(text) else b""
 
 
-def merged(found: list[tuple[int, int, str]]) -> list[tuple[int, int, str]]:
+def merged(found: list[Place]) -> list[Place]:
     """Starts, ends and rules, in order: what overlaps as one, by the rule of the first."""
-    apart = list[tuple[int, int, str]]()
+    apart = list[Place]()
     for start, end, rule in sorted(found, key=lambda one: (one[0], -one[1])):
         if apart and start < apart[-1][1]:
             apart[-1] = (apart[-1][0], max(apart[-1][1], end), apart[-1][2])
@@ -162,7 +173,7 @@ def merged(found: list[tuple[int, int, str]]) -> list[tuple[int, int, str]]:
     return apart
 
 
-def in_lines(said: bytes, found: list[tuple[int, int, str]]) -> Iterator[tuple[int, int, str]]:
+def in_lines(said: bytes, found: list[Place]) -> Iterator[Place]:
     """Each line's part of what was found by itself; a line that is an object isn't a part of what began before it."""
     for start, end, rule in found:
         first = start

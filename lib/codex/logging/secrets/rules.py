@@ -33,18 +33,19 @@ _ANSI_END = re.compile(rb"\[[0-9;]{0,16}m\Z")
 _NAME_END = re.compile(rb"[A-Za-z0-9_-]{1,40}\Z")
 _NAME_BYTES = 40
 _PLACEHOLDER = re.compile(rb"\[REDACTED:[a-z-]{0,29}\Z")
-_BEFORE = 16  # bytes
+_BEFORE = 32  # bytes
 _EXAMPLE_BYTES = 400  # in a longer one the words come by chance
 _LEAST_CHANGES = 0.25
 
 
 class Rule(NamedTuple):
-    """One row of rules.toml, compiled; `anchors` are literals, `shape` is RE2's."""
+    """One row of rules.toml, compiled; `anchors` are literals, `shape` and `tail` are RE2's."""
 
     id: str
     pattern: re.Pattern[bytes]
     anchors: tuple[bytes, ...] = ()
     shape: str = ""
+    tail: str = ""
     before: re.Pattern[bytes] | None = None
     loose: bool = False
     entropy: float = 0.0

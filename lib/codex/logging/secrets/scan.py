@@ -1,6 +1,7 @@
-"""Find secrets in bytes: one pass for what they begin with, and a closer look only there.
+"""Find secrets in bytes: one pass for what any of them begins with, and a closer look only there.
 
-The pass is RE2's, whose time is linear in the text whatever the text; the rules' own patterns are bounded.
+The pass is RE2's, whose time is linear in the text whatever the text, and which lets other threads go on; the rules'
+own patterns are bounded.
 """
 
 from __future__ import annotations
@@ -40,15 +41,15 @@ class Scanner:
         options = re2.Options()
         options.encoding = re2.Options.Encoding.LATIN1
         options.max_mem = 64 << 20
-        self._by_anchor: dict[bytes, list[tuple[int, Rule]]] = {}
+        self._anchored: dict[bytes, list[tuple[int, Rule]]] = {}
         for rank, rule in enumerate(chosen):
-            for anchor in rule.anchors:
-                self._by_anchor.setdefault(anchor, []).append((rank, rule))
-        literals = sorted(self._by_anchor, key=len, reverse=True)
-        self._literals = re2.compile(b"|".join(map(re.escape, literals)), options)
-        self._shapes = [
+            for first in {anchor[:1] for anchor in rule.anchors}:
+                self._anchored.setdefault(first, []).append((rank, rule))
+        self._shaped = [
             (rank, rule, re2.compile(rule.shape.encode(), options)) for rank, rule in enumerate(chosen) if rule.shape
         ]
+        self._probe = re2.compile(b"|".join(map(_begin, chosen)), options)
+        self._needless = re2.compile(rb"\\(?:u00[2-7]|/)", options)
 
     def find(self, text: bytes) -> list[Match]:
         """The secrets in a text, in order, none overlapping another: also what shows only once others are replaced."""
@@ -62,21 +63,35 @@ class Scanner:
 
     def _once(self, text: bytes) -> list[_Ranked]:
         found = _merged(self._matches(text))
-        if b"\\u00" in text or b"\\/" in text:
+        if self._needless.search(text) is not None and self._probe.search(flattened(text)) is not None:
             found = _merged([*found, *_back(self._matches, *_flattened(text))])
         return found
 
     def _matches(self, text: bytes) -> Iterator[_Ranked]:
         done: dict[str, int] = {}
-        for hit in self._literals.finditer(text):
-            for rank, rule in self._by_anchor[hit.group()]:
-                if hit.start() >= done.get(rule.id, 0) and (span := rule.match(text, hit.start())):
+        hit = self._probe.search(text)
+        while hit is not None:
+            place = hit.start()
+            for rank, rule in self._at(text, place):
+                if place >= done.get(rule.id, 0) and (span := rule.match(text, place)):
                     done[rule.id] = span[1]
                     yield rank, *span, rule.id
-        for rank, rule, shape in self._shapes:
-            for hit in shape.finditer(text):
-                if span := rule.match(text, hit.start()):
-                    yield rank, *span, rule.id
+            hit = self._probe.search(text, place + 1)
+
+    def _at(self, text: bytes, place: int) -> Iterator[tuple[int, Rule]]:
+        """The rules whose anchor or shape is at a place, and how early they come."""
+        for rank, rule in self._anchored.get(text[place : place + 1], ()):
+            if text.startswith(rule.anchors, place):
+                yield rank, rule
+        for rank, rule, shape in self._shaped:
+            if shape.match(text, place):
+                yield rank, rule
+
+
+def _begin(rule: Rule) -> bytes:
+    """The pattern (RE2 syntax) of what any match of a rule begins with."""
+    anchors = b"|".join(map(re.escape, rule.anchors))
+    return b"(?:%b)" % (rule.shape.encode() or b"(?:%b)%b" % (anchors, rule.tail.encode()))
 
 
 @cache

@@ -33,6 +33,7 @@ _SETTINGS = {
 }
 _USER = "postgres"
 _START_SECONDS = 60.0
+CITUS = os.environ.get("CODEX_TEST_CITUS_URL", "")
 _numbers = count(1)
 
 
@@ -161,13 +162,25 @@ def server() -> Iterator[Server]:
         yield started
 
 
-@pytest.fixture
-def sink(server: Server) -> str:
-    """The URL of a database with the shared schema, and nothing in it."""
-    url = server.create()
+@pytest.fixture(params=["postgresql", *(["citus"] if CITUS else [])])
+def sink(request: pytest.FixtureRequest) -> str:
+    """The URL of a database with the shared schema, and nothing in it; where there is a Citus, there as well."""
+    if request.param == "citus":
+        return citus()
+    url: str = request.getfixturevalue("server").create()
     with psycopg.connect(url, autocommit=True) as connection:
         migrate(connection)
     return url
+
+
+def citus() -> str:
+    """CODEX_TEST_CITUS_URL: an empty database of a coordinator, that tests may have for themselves, one at a time."""
+    with psycopg.connect(CITUS, autocommit=True) as connection:
+        connection.execute("DROP SCHEMA IF EXISTS codex CASCADE")
+        connection.execute("DROP SCHEMA IF EXISTS codex_sink CASCADE")
+        connection.execute("CREATE EXTENSION IF NOT EXISTS citus")
+        migrate(connection)
+    return CITUS
 
 
 def rows(url: str, query: str, *values: object) -> list[TupleRow]:

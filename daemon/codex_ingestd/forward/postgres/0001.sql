@@ -193,7 +193,7 @@ END $$;
 CREATE FUNCTION codex_sink.arrive(host uuid, machine text, name text, username text, database text, version text)
 RETURNS void LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
     INSERT INTO codex_sink.hosts AS h
-    SELECT host, machine, name, username, database, version, extract(epoch FROM now()), extract(epoch FROM now())
+    VALUES (host, machine, name, username, database, version, extract(epoch FROM now()), extract(epoch FROM now()))
     ON CONFLICT (host_id) DO UPDATE SET
         machine = excluded.machine, name = excluded.name, username = excluded.username, database = excluded.database,
         version = excluded.version, last_seen = excluded.last_seen
@@ -214,7 +214,7 @@ CREATE FUNCTION codex_sink.advance(host uuid, batch jsonb) RETURNS TABLE (local 
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
-    moved bigint;
+    x record;
 BEGIN
     INSERT INTO codex_sink.streams AS s (host_id, local, root, path, session_id, parent_session_id, format, state, error,
                                          error_at, forked_from)
@@ -237,22 +237,24 @@ BEGIN
     JOIN codex_sink.streams AS s ON s.host_id = host AND s.local = x.stream
     ON CONFLICT (host_id, local) DO NOTHING;
 
-    UPDATE codex_sink.generations AS g SET
-        "offset" = x."offset", seq = x.seq, lines = x.lines, chain = decode(x.chain, 'hex'),
-        committed_at = x.committed_at, ended = x.ended, how = x.how, superseded_by_local = x.superseded_by,
-        sent_event = x.event, sent_reject = x.reject, sent_offset = x.sent_offset,
-        sent_chain = decode(x.sent_chain, 'hex'), ledger = x.ledger
-    FROM jsonb_to_recordset(batch -> 'generations') AS x (
-        local bigint, began double precision, "offset" bigint, seq bigint, lines bigint, chain text,
-        committed_at double precision, ended double precision, how text, superseded_by bigint,
-        from_event bigint, from_reject bigint, event bigint, reject bigint, sent_offset bigint, sent_chain text,
-        ledger text)
-    WHERE g.host_id = host AND g.local = x.local AND g.began = x.began
-      AND g.sent_event = x.from_event AND g.sent_reject = x.from_reject;
-    GET DIAGNOSTICS moved = ROW_COUNT;
-    IF moved <> jsonb_array_length(batch -> 'generations') THEN
-        RAISE EXCEPTION 'a watermark was moved by somebody else' USING ERRCODE = 'CX001';
-    END IF;
+    -- One by one: where they lie on several nodes, an UPDATE may name nothing else than its own table.
+    FOR x IN
+        SELECT * FROM jsonb_to_recordset(batch -> 'generations') AS r (
+            local bigint, began double precision, "offset" bigint, seq bigint, lines bigint, chain text,
+            committed_at double precision, ended double precision, how text, superseded_by bigint, from_event bigint,
+            from_reject bigint, event bigint, reject bigint, sent_offset bigint, sent_chain text, ledger text)
+    LOOP
+        UPDATE codex_sink.generations SET
+            "offset" = x."offset", seq = x.seq, lines = x.lines, chain = decode(x.chain, 'hex'),
+            committed_at = x.committed_at, ended = x.ended, how = x.how, superseded_by_local = x.superseded_by,
+            sent_event = x.event, sent_reject = x.reject, sent_offset = x.sent_offset,
+            sent_chain = decode(x.sent_chain, 'hex'), ledger = x.ledger
+        WHERE host_id = host AND local = x.local AND began = x.began
+          AND sent_event = x.from_event AND sent_reject = x.from_reject;
+        IF NOT FOUND THEN
+            RAISE EXCEPTION 'a watermark was moved by somebody else' USING ERRCODE = 'CX001';
+        END IF;
+    END LOOP;
 
     INSERT INTO codex_sink.summaries
     SELECT g.id, x."offset", x.cwd, x.branch, x.commit, x.title, x.models, x.started, x.last_event, x.ended, x.events,

@@ -111,7 +111,11 @@ def _plan(settings: Settings) -> Plan:
     hooks = chosen(settings.hooks, settings.hook_seconds, allow_secrets=settings.allow_secrets)
     rate = round(settings.verify_rate * (1 << 20))
     forwarding = Forwarding(
-        settings.forward_to, settings.forward_rate, settings.forward_host_id, settings.forward_timeout
+        settings.forward_to,
+        settings.forward_rate,
+        settings.forward_host_id,
+        settings.forward_timeout,
+        settings.allow_secrets,
     )
     return Plan(settings.folders, settings.formats, hooks, rate, settings.redacts, forwarding)
 

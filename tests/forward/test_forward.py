@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import shutil
+import string
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from codex.logging.store.connection import open_writer
-from tests.commands import succeed
+from tests.commands import shell, succeed
 from tests.daemon import wait_for
 from tests.forward.records import Recorded
 from tests.postgres import Server, rows
@@ -258,6 +260,22 @@ def test_what_a_text_has_lost_is_lost_there_too(record: Recorded, sink: str) -> 
     record.write("s", 15, 5, "still more")
     assert record.forward(sink).returncode == 0
     assert rows(sink, "SELECT count(*) FROM codex_sink.redacted_spans") == [(0,)]
+
+
+@pytest.mark.parametrize("allowed", [False, True])
+def test_a_known_secret_stays_at_home(record: Recorded, sink: str, allowed: bool) -> None:
+    """Its row goes with a placeholder; unless whoever may says that it may be seen."""
+    secret = "ghp_" + "".join(random.Random(1).choices(string.ascii_letters + string.digits, k=36))
+    record.write("s", 0, 3, f"token {secret} of")
+    shell(f"codex-logs secrets --db {record.database}", record.logs)
+    assert record.local("SELECT count(*) FROM secrets") == [(3,)]
+    assert record.forward(sink, "--once", *(["--allow-secrets"] if allowed else [])).returncode == 0
+    texts = [message for (message,) in rows(sink, "SELECT message FROM codex_sink.events ORDER BY seq")]
+    assert len(texts) == 3
+    for number, text in enumerate(texts):
+        assert (secret in text) == allowed
+        assert text.startswith("token ")
+        assert text.endswith(f" of {number}")
 
 
 def test_a_host_can_be_forgotten(record: Recorded, tmp_path: Path, sink: str) -> None:

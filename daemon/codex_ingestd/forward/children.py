@@ -35,6 +35,7 @@ class Forwarding(NamedTuple):
     rate: float = 0.0
     host_id: str = ""
     timeout: float = 60.0
+    allow_secrets: bool = False
 
 
 class Forwarders(AbstractContextManager["Forwarders"]):
@@ -82,6 +83,7 @@ class _Child:
             f"--db={database}",
             f"--forward-rate={forwarding.rate}",
             f"--forward-timeout={forwarding.timeout}",
+            "--allow-secrets" if forwarding.allow_secrets else "--no-allow-secrets",
             *([f"--forward-host-id={forwarding.host_id}"] if forwarding.host_id else []),
         ]
         self._process: subprocess.Popen[bytes] | None = None

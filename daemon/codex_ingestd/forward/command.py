@@ -25,6 +25,7 @@ from codex_ingestd.forward.identity import Host, host
 from codex_ingestd.forward.notes import Notes
 from codex_ingestd.forward.pace import Rate
 from codex_ingestd.forward.progress import Progress
+from codex_ingestd.forward.secrecy import Secrecy
 from codex_ingestd.forward.sink import Sink
 from codex_ingestd.forward.spool import Spool
 from codex_ingestd.settings.command import setting_options
@@ -32,7 +33,7 @@ from codex_ingestd.settings.values import Settings, load
 
 _TELL_SECONDS = 1.0
 _NICE = 10
-_KEYS = ("db", "forward-to", "forward-rate", "forward-host-id", "forward-timeout", "log-level")
+_KEYS = ("db", "forward-to", "forward-rate", "forward-host-id", "forward-timeout", "allow-secrets", "log-level")
 
 
 @click.command(
@@ -71,7 +72,7 @@ def forward(
             os.nice(_NICE)
     teller = _Teller(as_json)
     while True:
-        with _forwarder(settings, address, teller.tell) as forwarder, _signals(forwarder):
+        with _forwarder(settings, address, teller.tell, syncs=not attended) as forwarder, _signals(forwarder):
             if attended:
                 threading.Thread(target=_attend, args=(forwarder,), daemon=True).start()
             if once:
@@ -84,16 +85,24 @@ def forward(
 
 
 @contextmanager
-def _forwarder(settings: Settings, address: Address, tell: Callable[[Progress], None]) -> Iterator[Forwarder]:
+def _forwarder(
+    settings: Settings, address: Address, tell: Callable[[Progress], None], *, syncs: bool
+) -> Iterator[Forwarder]:
     """All that it takes to forward, within the block."""
     with ExitStack() as stack:
         writer = stack.enter_context(closing(open_writer(settings.db)))
-        spool = stack.enter_context(closing(Spool(settings.db, address.name)))
+        spool = stack.enter_context(closing(Spool(settings.db, address.name, _secrecy(settings))))
         me = host(writer, settings.db, settings.forward_host_id)
         sink = stack.enter_context(closing(made(address, me, settings.forward_timeout)))
         notes = Notes(writer, settings.db, address.name)
         rate = Rate(settings.forward_rate * (1 << 20) or None)
-        yield Forwarder(settings.db, spool, sink, notes, rate, tell)
+        forwarder = Forwarder(settings.db, spool, sink, notes, rate, tell, syncs=syncs)
+        stack.enter_context(closing(forwarder))
+        yield forwarder
+
+
+def _secrecy(settings: Settings) -> Secrecy | None:
+    return None if settings.allow_secrets else Secrecy(settings.db)
 
 
 def made(address: Address, me: Host, seconds: float) -> Sink:

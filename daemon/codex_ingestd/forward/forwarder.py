@@ -5,8 +5,10 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from threading import Event
+from typing import NamedTuple
 
 from codex.logging.errors import CodexLoggingError, DatabaseError
 from codex.logging.store.checkpoint import identity
@@ -26,6 +28,13 @@ _TRIES = 5  # of `once`, without a batch that went well
 log = logging.getLogger(__name__)
 
 
+class _Sent(NamedTuple):
+    """A batch that the sink has committed, and the seconds that it took."""
+
+    batch: Batch
+    seconds: float
+
+
 class Forwarder:
     """Forwards one database to one sink. `tell` hears of each change, within the loop."""
 
@@ -38,7 +47,10 @@ class Forwarder:
         rate: Rate,
         tell: Callable[[Progress], None] = lambda progress: None,
         clock: Callable[[], float] = time.monotonic,
+        *,
+        syncs: bool = True,
     ) -> None:
+        """`syncs` where no daemon does, which has the write-ahead log on the disk within a tenth of a second."""
         self._database = database
         self._file = identity(database)
         self._spool = spool
@@ -47,6 +59,9 @@ class Forwarder:
         self._rate = rate
         self._tell = tell
         self._clock = clock
+        self._syncs = syncs
+        self._sender = ThreadPoolExecutor(1, "send")
+        self._under_way: Future[_Sent] | None = None
         self._back_off = BackOff()
         self._size = BatchSize()
         self._stop = Event()
@@ -100,6 +115,7 @@ class Forwarder:
 
     def _begin(self) -> None:
         self._say("connecting")
+        self._under_way = None
         self._sink.open()
         try:
             self._spool.begin(self._sink.watermarks())
@@ -128,25 +144,37 @@ class Forwarder:
             self._refused(error)
             raise
         if batch is None:
+            self._settle()
             if self._lag.generations and changed == self._seen:
                 self._lag, self._current_at = Lag(), self._clock()
             return False
         self._stop.wait(self._rate.wait(self._clock()))
-        self._send(batch)
+        if self._syncs:
+            with suppress(OSError):  # what a power failure takes back must not be elsewhere already
+                sync_data(f"{self._database}-wal")
+        self._settle()
+        self._spool.sent(batch)  # it isn't yet; but where it fails all begins anew from the sink's own watermarks
+        self._under_way = self._sender.submit(self._send, batch)
         return True
 
-    def _send(self, batch: Batch) -> None:
-        with suppress(OSError):  # what a power failure takes back must not be elsewhere already
-            sync_data(f"{self._database}-wal")
+    def _send(self, batch: Batch) -> _Sent:
+        """In the other thread: the next batch is read meanwhile."""
         began = self._clock()
         self._sink.send(batch)
-        ended = self._clock()
-        self._spool.sent(batch)
+        return _Sent(batch, self._clock() - began)
+
+    def _settle(self) -> None:
+        """Wait until what is under way is committed there. Raises SinkError."""
+        under_way, self._under_way = self._under_way, None
+        if under_way is None:
+            return
+        batch, took = under_way.result()
+        now = self._clock()
         self.events += batch.events
-        self._size.took(batch.events, ended - began)
-        self._rate.sent(batch.size, ended)
+        self._size.took(batch.events, took)
+        self._rate.sent(batch.size, now)
         self._back_off.reset()
-        self._notes.sent(batch, ended)
+        self._notes.sent(batch, now)
         self._say("catching up")
 
     def _rest(self) -> None:
@@ -158,7 +186,13 @@ class Forwarder:
             self._tend_at = self._clock() + _TEND_SECONDS
         self._stop.wait(_LOOK_SECONDS)
 
+    def close(self) -> None:
+        """Let go of the other thread."""
+        self._sender.shutdown()
+
     def _failed(self, error: CodexLoggingError) -> None:
+        with suppress(SinkError):
+            self._settle()
         log.warning("not forwarded: %s", error, extra={"hint": error.hint})
         with suppress(DatabaseError):
             self._lag = self._spool.look()
@@ -172,6 +206,8 @@ class Forwarder:
             self._notes.failed(str(error))
 
     def _end(self) -> None:
+        with suppress(SinkError):
+            self._settle()
         with suppress(DatabaseError):
             self._notes.write(self._clock())
 

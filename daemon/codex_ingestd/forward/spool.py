@@ -14,6 +14,7 @@ from codex.logging.store.connection import open_reader, scalar, translated
 from codex.logging.store.record import Record
 from codex.logging.store.segments import Chain
 from codex_ingestd.forward.errors import DivergedError
+from codex_ingestd.forward.secrecy import Secrecy
 from codex_ingestd.forward.sink import (
     Batch,
     EventRow,
@@ -130,9 +131,10 @@ class Lag(NamedTuple):
 class Spool:
     """One sink's way through the local database. Raises DatabaseError."""
 
-    def __init__(self, database: str, sink: str) -> None:
+    def __init__(self, database: str, sink: str, secrecy: Secrecy | None = None) -> None:
         self._path = database
         self._sink = sink
+        self._secrecy = secrecy
         self._connection = open_reader(database)
         self._connection.execute(_SENT)
         self._connection.execute(_RECALL, (sink,))
@@ -285,6 +287,8 @@ class Spool:
         high = low | 0xFFFFFFFFFF
         spans = self._spans(state) if before.event and (state.spans or 0) > state.told_spans else ()
         events, more = self._rows(_EVENTS, (now.began, max(low - 1, before.event), high, limit), room, _EVENT_TEXTS)
+        if events and self._secrecy is not None:
+            events = self._secrecy.hide(self._connection, generation, events)
         rejects: list[Row] = []
         if not more:
             rejects, more = self._rows(_REJECTS, (max(low - 1, before.reject), high, limit), room, _REJECT_TEXTS)

@@ -103,7 +103,7 @@ KEYS = {
             False,
             ("CODEX_ALLOW_SECRETS",),
             True,
-            "Let finalize look for no secrets, and stage them.",
+            "Let finalize look for no secrets, and stage them; forward what is known to be one.",
         ),
         Key(
             "log-level",

@@ -164,10 +164,11 @@ def _copy_rows(
 
 
 def _without_secrets(row: tuple[Any, ...], search: Search) -> tuple[Any, ...]:
-    return tuple(_redacted_text(cell, search) if isinstance(cell, str) else cell for cell in row)
+    return tuple(redacted_text(cell, search) if isinstance(cell, str) else cell for cell in row)
 
 
-def _redacted_text(text: str, search: Search) -> str:
+def redacted_text(text: str, search: Search) -> str:
+    """A text with placeholders in the places of its secrets."""
     data, parts, place = text.encode("utf-8", "surrogatepass"), [], 0
     for match, hashed in search.find(data):
         parts += [data[place : match.start], placeholder(match.rule, hashed).encode()]

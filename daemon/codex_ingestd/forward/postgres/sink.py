@@ -109,6 +109,8 @@ class PostgresSink:
             self._make_partitions(connection, batch)
             try:
                 self._send(connection, batch, self._copy)
+            except psycopg.errors.CharacterNotInRepertoire:
+                self._send(connection, batch, self._merge, clean=True)
             except psycopg.errors.UniqueViolation:
                 self._send(connection, batch, self._merge)
 
@@ -130,23 +132,25 @@ class PostgresSink:
         connection: psycopg.Connection[Any],
         batch: Batch,
         put: Callable[[psycopg.Connection[Any], _Table, Iterable[Row]], None],
+        *,
+        clean: bool = False,
     ) -> None:
-        """One transaction, with rows put where they belong by `put`."""
+        """One transaction, with rows put where they belong by `put`; `clean` of what the engine can't hold."""
         with connection.transaction():
             moved = connection.execute(_ADVANCE, (self._host.id, _ledger(batch))).fetchall()
             numbers = dict(moved)
             if batch.events:
-                put(connection, EVENTS, self._events(batch, numbers))
+                put(connection, EVENTS, self._events(batch, numbers, clean))
             if any(part.rejects for part in batch.parts):
                 put(connection, _REJECTS, self._rejects(batch, numbers))
         self._numbers.update(numbers)
 
-    def _events(self, batch: Batch, numbers: dict[int, int]) -> Iterator[Row]:
+    def _events(self, batch: Batch, numbers: dict[int, int], clean: bool) -> Iterator[Row]:
         host = self._host.id
         for part in batch.parts:
             head = (_sound(part.stream.session_id), host, numbers[part.after.generation])
             for row in part.events:
-                yield (*head, *(row[1:] if _is_sound(row) else map(_sound, row[1:])))
+                yield (*head, *(map(_sound, row[1:]) if clean else row[1:]))
 
     def _rejects(self, batch: Batch, numbers: dict[int, int]) -> Iterator[Row]:
         for part in batch.parts:
@@ -288,10 +292,6 @@ def _for_json(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return _sound(value)
-
-
-def _is_sound(row: Row) -> bool:
-    return not any("\0" in value for value in row if type(value) is str)
 
 
 def _sound(value: Any) -> Any:

@@ -139,13 +139,15 @@ def _free_port() -> int:
 
 
 @contextmanager
-def running(settings: Mapping[str, str] | None = None, under: Sequence[str] = ()) -> Iterator[Server]:
+def running(
+    settings: Mapping[str, str] | None = None, under: Sequence[str] = (), parent: str | None = None
+) -> Iterator[Server]:
     """A server of its own, run by the command `under`, gone with the block; on macOS skipped where there is none."""
     binaries = _binaries()
     if binaries is None and sys.platform == "darwin":
         pytest.skip("no PostgreSQL server here")
     assert binaries is not None, "install postgresql"
-    folder = Path(tempfile.mkdtemp(prefix="codex-pg-", dir="/tmp"))  # short: it holds a socket
+    folder = Path(tempfile.mkdtemp(prefix="codex-pg-", dir=parent or "/tmp"))  # short: it holds a socket
     server = Server(folder, binaries, under)
     try:
         server.start(settings)

@@ -32,7 +32,7 @@ from codex_ingestd.settings.command import setting_options
 from codex_ingestd.settings.values import Settings, load
 
 _TELL_SECONDS = 1.0
-_NICE = 10
+_NICE = 19
 _KEYS = ("db", "forward-to", "forward-rate", "forward-host-id", "forward-timeout", "allow-secrets", "log-level")
 
 
@@ -68,8 +68,7 @@ def forward(
     if check:
         return _check(settings, address, as_json)
     if attended:
-        with suppress(OSError):
-            os.nice(_NICE)
+        _give_way()
     teller = _Teller(as_json)
     while True:
         with _forwarder(settings, address, teller.tell, syncs=not attended) as forwarder, _signals(forwarder):
@@ -162,6 +161,15 @@ def _signals(forwarder: Forwarder) -> Iterator[None]:
     finally:
         for number, handler in former.items():
             signal.signal(number, handler)
+
+
+def _give_way() -> None:
+    """Take what others leave of the processors, and never take one from them."""
+    with suppress(OSError):
+        os.nice(_NICE)
+    if sys.platform == "linux":
+        with suppress(OSError):
+            os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
 
 
 def _attend(forwarder: Forwarder) -> None:

@@ -34,7 +34,7 @@ class BatchSize:
     """Events in a transaction: as many as it takes in a quarter of a second to a second."""
 
     def __init__(self) -> None:
-        self.events = 2000
+        self.events = 5000
 
     def took(self, events: int, seconds: float) -> None:
         """A batch of so many events took so long."""

@@ -125,7 +125,8 @@ class Forwarder:
             raise
         self._seen = -1
         if unfinished is not None:
-            self._send(unfinished)
+            self._submit(unfinished)
+            self._settle()
 
     def _step(self) -> bool:
         """Look where somebody has committed, and send one batch; False where there is nothing to send."""
@@ -153,9 +154,13 @@ class Forwarder:
             with suppress(OSError):  # what a power failure takes back must not be elsewhere already
                 sync_data(f"{self._database}-wal")
         self._settle()
-        self._spool.sent(batch)  # it isn't yet; but where it fails all begins anew from the sink's own watermarks
-        self._under_way = self._sender.submit(self._send, batch)
+        self._submit(batch)
         return True
+
+    def _submit(self, batch: Batch) -> None:
+        """Have it sent; the spool goes on as if it were: where it fails all begins anew from the sink's watermarks."""
+        self._spool.sent(batch)
+        self._under_way = self._sender.submit(self._send, batch)
 
     def _send(self, batch: Batch) -> _Sent:
         """In the other thread: the next batch is read meanwhile."""

@@ -62,9 +62,10 @@ def verify(sessions: tuple[str, ...], db: str | None, deep: bool, against: str |
             chosen = targets(connection, sessions)
             with progress("Verifying", sum(target.length for target in chosen), quiet=as_json) as advance:
                 found = _checked(connection, chosen, wanted, deep, advance)
-            unextended, unprovable = wanted.compare(chosen, statement.erased(connection), known_key(database))
+            key = known_key(database)
+            unextended, unprovable = wanted.compare(chosen, statement.erased(connection), key)
             found += [*unextended, *(() if sessions else orphans(connection))]
-            _report(chosen, found, wanted.statements, unprovable, began, as_json)
+            _report(chosen, found, wanted.statements, unprovable, began, as_json, has_key=key is not None)
     except (OSError, CodexLoggingError) as error:
         hint = getattr(error, "hint", "")
         click.echo(f"could not check: {error}" + (f"\nhint: {hint}" if hint else ""), err=True)
@@ -103,7 +104,14 @@ def _findings(steps: Iterable[int | Finding], advance: Advance) -> list[Finding]
 
 
 def _report(
-    chosen: list[Target], found: list[Finding], statements: int, unprovable: int, began: float, as_json: bool
+    chosen: list[Target],
+    found: list[Finding],
+    statements: int,
+    unprovable: int,
+    began: float,
+    as_json: bool,
+    *,
+    has_key: bool,
 ) -> None:
     sizes = [_source_size(target) for target in chosen]
     summary = {
@@ -114,6 +122,8 @@ def _report(
         "rewritten": sum(target.generation.superseded_by is not None for target in chosen),
         "purged": sum(target.tombstone is not None for target in chosen),
         "redacted": sum(bool(target.redacted) for target in chosen),
+        "unproven": sum(bool(one.redacted) and size is not None for one, size in zip(chosen, sizes, strict=True))
+        * (not has_key),
         "statements": statements,
         "statements_of_purged": unprovable,
         "seconds": round(time.perf_counter() - began, 3),
@@ -126,6 +136,8 @@ def _report(
         click.echo(f"{finding.session_id}: {finding.kind}: {where}: {finding.detail}")
     if len(found) > _SHOWN:
         click.echo(f"… and {len(found) - _SHOWN} more: --json shows them")
+    if summary["unproven"]:
+        click.echo("note: there is no key beside the database: what was taken out of it isn't held against the sources")
     facts = (f"{number} {name.replace('_', ' ')}" for name, number in summary.items() if number and name != "seconds")
     click.echo(f"{', '.join(facts) or 'nothing recorded'}: {len(found)} findings in {summary['seconds']:.2f} s")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import re
 from collections.abc import Iterator
 from contextlib import closing
@@ -14,6 +15,7 @@ import zstandard
 
 from codex.logging.ingest.reader import Limits
 from codex.logging.rebuild import begin, end, rebuild
+from codex.logging.secrets.placeholder import key_of
 from codex.logging.store.connection import open_reader
 from codex.logging.store.merge import merge
 from codex.logging.store.sqlite import Store
@@ -227,3 +229,41 @@ def test_it_stays_as_it_was_until_somebody_says_off(importer: Importer, log_dir:
             other.take(f"{texts}.ndjson")
         query = f"SELECT count(*) FROM events WHERE message LIKE '%{TOKEN}%'"
         assert count(database, query) == texts
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_however_it_is_written_the_same_is_left_out(log_dir: Path, database: Path, seed: int) -> None:
+    """Rows and spans of a file that grew by any steps, taken in any batches, are those of the whole file."""
+    chance = random.Random(seed)
+    key = next(one.text for one in PLANTED if one.kind == "private-key").encode()
+    kinds = [LINE, LINE[:-1] + b" " + LINE, b"\0\0" + LINE, b"no JSON: " + LINE, key, b'{"message":"none"}\n', b"\n"]
+    kinds += [
+        b'{"message":"%b %b"}\n' % (b"x y " * chance.randrange(9000), one.text.encode("unicode-escape"))
+        for one in PLANTED[:3]
+    ]
+    whole = b"".join(chance.choice(kinds) for _ in range(20))
+    wanted, log, known = log_dir / "whole.ndjson", log_dir / "s.ndjson", database.with_name("known.db")
+    wanted.write_bytes(whole)
+    limits = Limits(chance.choice([200, 900, 9000]), 20_000)
+    key_of(str(database))
+    os.link(f"{database}.key", f"{known}.key")
+    with closing(Importer(log_dir, known, limits=Limits(20_000, 20_000), redact=True)) as importer:
+        importer.take("whole.ndjson")
+    place = 0
+    with closing(Importer(log_dir, database, limits=limits, redact=True)) as importer:
+        while place < len(whole):
+            step = chance.choice([1, 60, 5000])
+            with log.open("ab") as file:
+                file.write(whole[place : place + step])
+            place += step
+            importer.take(final=False)
+        importer.take()
+    for query in (
+        'SELECT seq, part, message, "offset", length FROM events ORDER BY id',
+        'SELECT seq, reason, "offset", length FROM ingest_rejects ORDER BY id',
+        'SELECT "offset", length, rule FROM redacted_spans ORDER BY 1',
+    ):
+        with closing(open_reader(str(known))) as one, closing(open_reader(str(database))) as other:
+            assert other.execute(query).fetchall() == one.execute(query).fetchall()
+    assert not leaks(PLANTED, Recorded(database).lives()[0].bytes)
+    assert Recorded(database).findings(limits) == []

@@ -103,6 +103,8 @@ class Redactor:
         """
         chunk = chunk._replace(tail=chunk.tail.rstrip(_BLANKS)) if chunk.tail else chunk
         said = chunk.content
+        if not said:
+            return None
         found = self.find(said) if found is None else found
         found = merged([*found, *self._keys(said, cursor.offset, generation)])
         if not found:

@@ -106,3 +106,15 @@ def test_without_the_extra_it_says_which(tmp_path: Path) -> None:
     result = shell(f"{BIN / Path(sys.executable).name} -m codex_ingestd.cli forward --db x.db --once", tmp_path, env)
     assert result.returncode == 2
     assert "codex-ingestd[postgres]" in result.stderr
+
+
+def test_a_service_gets_the_sink_but_no_password(tmp_path: Path) -> None:
+    """Its file, which everybody can read, names where to; it may speak with the network then."""
+    command = "codex-ingestd install --system --as root --print --watch logs"
+    (tmp_path / "logs").mkdir()
+    told = shell(command, tmp_path, {"CODEX_FORWARD_TO": "postgresql://me@h/d?sslmode=require"})
+    assert "--forward-to postgresql://me@h/d?sslmode=require" in told.stdout.replace('"', "")
+    assert "PrivateNetwork" not in told.stdout
+    refused = shell(command, tmp_path, {"CODEX_FORWARD_TO": f"postgresql://me:{_PASSWORD}@h/d"})
+    assert refused.returncode == 2
+    assert "s3cret" not in refused.stdout + refused.stderr

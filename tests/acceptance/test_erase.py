@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import fcntl
 import json
+import os
+import pty
 import shlex
+import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.commands import shell, succeed
+from tests.commands import BIN, shell, succeed
 from tests.daemon import Daemon, wait_for
 from tests.traces import traces
 
@@ -148,6 +151,22 @@ def test_it_asks_first(workspace: Path) -> None:
     assert "would go" in told
     assert str(log) in told
     assert said(workspace, "s") == [TEXT]
+
+
+@pytest.mark.parametrize(("answer", "left"), [("n", [TEXT]), ("y", [])])
+def test_it_asks_at_a_terminal(workspace: Path, answer: str, left: list[str]) -> None:
+    """What is to go is shown, and a plain yes lets it go."""
+    write(workspace, "s", "stays", TEXT)
+    succeed("codex-import-ndjson --all", workspace)
+    ours, theirs = pty.openpty()
+    os.write(ours, f"{answer}\n".encode())
+    command = [BIN / "codex-logs", "erase", "s", "--match", TEXT]
+    result = subprocess.run(command, cwd=workspace, stdin=theirs, capture_output=True, text=True, timeout=60)
+    os.close(theirs)
+    os.close(ours)
+    assert "of 1 lines: 2" in result.stderr
+    assert [text for text in said(workspace, "s") if text == TEXT] == left
+    assert result.returncode == (130 if left else 0)
 
 
 def test_what_git_holds_is_told(workspace: Path, environment: pytest.MonkeyPatch) -> None:

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import signal
+import sqlite3
 from contextlib import closing
 from pathlib import Path
 
 import pytest
+import zstandard
 
 from codex.logging.erase import Wish, erase, foreseen
+from codex.logging.ingest import ledger
 from codex.logging.rebuild import begin, end, rebuild
 from codex.logging.store.connection import open_reader, scalar
 from codex.logging.store.sqlite import Store
 from tests.commands import program, shell
 from tests.importer import Importer, Recorded
+from tests.planted import secrets
 from tests.record import everything
 from tests.traces import traces
 
@@ -80,6 +85,8 @@ def test_a_text_goes_wherever_it_stands(importer: Importer, session: Path, datab
         old for old in before if "zebra" in f"{old[4]}{old[5]}"
     ]
     assert (session.stat().st_size, session.stat().st_ino) == (size, inode)
+    head = scalar(importer.store.connection, "SELECT head FROM generations ORDER BY id DESC LIMIT 1 OFFSET 1")
+    assert head == ledger.digest(session.read_bytes()[:1024]), "a hash of a few bytes of what was erased stays"
     assert recorded.findings() == []
     assert_same_when_rebuilt(database, database.with_name("rebuilt.db"))
 
@@ -142,6 +149,83 @@ def test_nothing_found_is_nothing_done(importer: Importer, session: Path, databa
     assert database.read_bytes() == before
 
 
+def test_what_is_told_beside_goes_too(importer: Importer, session: Path, database: Path, recorded: Recorded) -> None:
+    """In the .meta file, in what a hook said of the line, and in a file that could never be ingested."""
+    said = json.dumps({"argv": ["x", TEXT]}, indent=1)
+    session.with_suffix(".meta").write_text(said)
+    unread = session.with_name("s.ndjson.2")
+    unread.write_text(f"no JSON {TEXT}")
+    query = "INSERT INTO hook_runs (hook, event, session_id, error, due_at) SELECT 'h', id, 's', message, 0 FROM events"
+    importer.store.connection.execute(query)
+    done = erase(importer.store, Wish("s", texts=(TEXT,)))
+    assert [Path(path).name for path in done.files] == ["s.ndjson.1", "s.ndjson", "s.ndjson.2", "s.meta"]
+    assert traces(database.parent, TEXT) == []
+    assert json.loads(session.with_suffix(".meta").read_text())["argv"][0] == "x"
+    assert scalar(importer.store.connection, "SELECT count(*) FROM hook_runs WHERE error LIKE 'first%'") == 2
+    assert recorded.findings() == []
+
+
+def test_what_has_to_stay_is_told(
+    importer: Importer, session: Path, database: Path, environment: pytest.MonkeyPatch
+) -> None:
+    """A file whose lock somebody holds, with its rows; a compressed one, without them; and both go the next time."""
+    environment.setattr("codex.logging.erasure.sources._LOCK_SECONDS", 0.0)
+    with session.open("rb") as log:
+        fcntl.flock(log, fcntl.LOCK_SH)
+        (because,) = erase(importer.store, Wish("s", texts=(TEXT,))).kept
+    assert "locked" in because
+    assert {place.partition(":")[0] for place in traces(database.parent, TEXT)} >= {"sessions/s.ndjson", database.name}
+    plain = session.read_bytes()
+    session.with_name("s.ndjson.zst").write_bytes(zstandard.compress(plain))
+    session.unlink()
+    importer.sweep()
+    (because,) = erase(importer.store, Wish("s", texts=(TEXT,))).kept
+    assert "compressed" in because
+    assert traces(database.parent, TEXT)[0] == "sessions/s.ndjson.zst, unpacked"
+    assert Recorded(database).findings() == []
+    session.write_bytes(plain)
+    session.with_name("s.ndjson.zst").unlink()
+    assert erase(importer.store, Wish("s", texts=(TEXT,))).kept == ()
+    assert traces(database.parent, TEXT) == []
+    assert Recorded(database).findings() == []
+
+
+def test_a_secret_that_was_never_written_goes_out_of_its_file(log_dir: Path, database: Path) -> None:
+    """Where they are taken out on the way in; what is ingested before the erasing is, too."""
+    kept, gone = [one.secret for one in secrets() if one.kind == "github"][:2]
+    log = log_dir / "s.ndjson"
+    log.write_bytes(line("first", gone) + line("second", gone, deep={"a": gone}))
+    with closing(Importer(log_dir, database, redact=True)) as importer:
+        importer.take()
+        with log.open("ab") as file:
+            file.write(line("pending", kept, gone))
+        assert erase(importer.store, Wish("s", texts=(gone,))).kept == ()
+        assert traces(database.parent, gone) == []
+        assert traces(database.parent, kept) == [f"sessions/s.ndjson: {kept.encode()!r}"]
+        with log.open("ab") as file:
+            file.write(line("goes on"))
+        assert importer.take() == 1
+        assert [life.how for life in Recorded(database).lives()] == [None]
+        assert Recorded(database).findings() == []
+
+
+def test_a_forerunners_rows_are_searched(log_dir: Path, database: Path) -> None:
+    """What an upgraded database has of the session besides its log."""
+    with closing(sqlite3.connect(database)) as old, old:
+        old.execute("CREATE TABLE codex_actions (id INTEGER PRIMARY KEY, session_id, ts, action, statement, metadata)")
+        query = "INSERT INTO codex_actions VALUES (?, 's', '2026-01-01', 'x', ?, ?)"
+        old.executemany(query, [(1, f"say {TEXT}", json.dumps({"a": TEXT})), (2, "nothing", None)])
+        old.execute("CREATE TABLE session_events (session_id TEXT, ts REAL, role TEXT, message TEXT)")
+        old.execute("INSERT INTO session_events VALUES ('s', 1.0, 'user', ?)", (TEXT,))
+    (log_dir / "s.ndjson").write_bytes(line("first"))
+    with closing(Importer(log_dir, database)) as importer:
+        importer.take()
+        assert erase(importer.store, Wish("s", texts=(TEXT,))).old_rows == 2
+        assert traces(database.parent, TEXT) == []
+        actions = importer.store.connection.execute("SELECT statement FROM codex_actions ORDER BY id").fetchall()
+        assert [text[:14] for (text,) in actions] == ["say [REDACTED:", "nothing"]
+
+
 POINTS = {
     "before the rows": ("codex.logging.erasure.parts", "erase_rows", "before"),
     "rows written": ("codex.logging.erasure.parts", "set_edges", "before"),
@@ -156,11 +240,11 @@ POINTS = {
 
 @pytest.mark.parametrize("point", POINTS)
 def test_killed_and_run_again(
-    importer: Importer, session: Path, database: Path, recorded: Recorded, point: str
+    importer: Importer, log_dir: Path, database: Path, recorded: Recorded, point: str
 ) -> None:
     """Whoever ingests in between goes on with the same file; run again, all of it is gone."""
-    with session.open("ab") as log:
-        log.write(line("ends with", TEXT))
+    log = log_dir / "s.ndjson"
+    log.write_bytes(b"".join([*LINES, line("ends with", TEXT)]))
     importer.take()
     owner, name, when = POINTS[point]
     doomed = f"""
@@ -179,13 +263,13 @@ def test_killed_and_run_again(
     erase(Store({str(database)!r}), Wish("s", texts=({TEXT!r},)))
     """
     assert shell(program(doomed), database.parent).returncode == -signal.SIGKILL
-    with session.open("ab") as log:
-        log.write(line("goes on"))
+    with log.open("ab") as file:
+        file.write(line("goes on"))
     importer.sweep()
-    assert [life.how for life in recorded.lives()] == ["rotated", None]
-    assert recorded.rows()[-1] == (16, 0, "goes on")
+    assert [life.how for life in recorded.lives()] == [None]
+    assert recorded.rows()[-1] == (9, 0, "goes on")
     assert recorded.findings() == []
     assert erase(importer.store, Wish("s", texts=(TEXT,))).kept == ()
     assert traces(database.parent, TEXT) == []
     assert scalar(importer.store.connection, "SELECT count(*) FROM meta WHERE key LIKE 'un%'") == 0
-    assert os.path.getsize(session) == len(b"".join(LINES)) + len(line("ends with", TEXT)) + len(line("goes on"))
+    assert os.path.getsize(log) == len(b"".join(LINES)) + len(line("ends with", TEXT)) + len(line("goes on"))

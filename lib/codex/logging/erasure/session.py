@@ -15,6 +15,7 @@ from codex.logging.errors import SourceChangedError, SourceError
 from codex.logging.events import Stream
 from codex.logging.import_ndjson import LOCK_SECONDS, import_stream
 from codex.logging.ingest.engine import Engine
+from codex.logging.ingest.redactor import Redactor
 from codex.logging.ingest.sources import Facts, Location, survey
 from codex.logging.store import legacy
 from codex.logging.store.connection import immediate, translated
@@ -52,7 +53,7 @@ def foreseen(store: Store, session_id: str, streams: Sequence[Stream], wanted: P
 
 def erase(store: Store, session_id: str, streams: Sequence[Stream], wanted: Parts) -> Share:
     """Erase it wherever it is. Raises DatabaseError."""
-    engine = Engine(store, lock_seconds=LOCK_SECONDS)
+    engine = Engine(store, lock_seconds=LOCK_SECONDS, redactor=Redactor.of(store))
     shares = [_erase(store, engine, stream, wanted) for stream in streams]
     old_rows = foreseen(store, session_id, (), wanted).old_rows
     if old_rows:

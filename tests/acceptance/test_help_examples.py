@@ -58,6 +58,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (logs / f"{name}.ndjson").write_text((json.dumps(record) + "\n") * 50)
     (folder / "logs").mkdir()
     (folder / "report.sql").write_text("SELECT count(*) FROM session_events")
+    (folder / "password.txt").write_text("parser\n")
     (folder / "other.toml").write_text('metrics = "off"\n')
     succeed("codex-import-ndjson --all && codex-import-ndjson --all --db agents.db", folder)
     succeed("codex-ingestd checkpoint --append statements.ndjson", folder)

@@ -21,8 +21,9 @@ _MOST_LINES = 20
 
 @click.command(
     "erase",
-    epilog="\b\nExamples:\n  codex-logs erase my-session --dry-run\n  codex-logs erase my-session --seq 42 --yes"
-    "\n  codex-logs erase my-session --match - < password.txt",
+    epilog="\b\nExamples:\n  codex-logs erase my-session --dry-run"
+    "\n  codex-logs erase my-session --seq 42 --keep-sources --yes"
+    "\n  codex-logs erase my-session --match - --dry-run < password.txt",
 )
 @click.argument("session", type=SESSION)
 @click.option("--seq", "seqs", type=click.IntRange(min=1), multiple=True, help="Only this line; may be given again.")
@@ -86,7 +87,9 @@ def command(
 
 def _text(given: str) -> str:
     """What is to be found. Raises ConfigError for nothing."""
-    text = sys.stdin.read().removesuffix("\n") if given == "-" else given
+    text = given
+    if given == "-":  # at a terminal a line of it: the answer is to be asked for there
+        text = (sys.stdin.readline() if sys.stdin.isatty() else sys.stdin.read()).removesuffix("\n")
     if not text:
         raise ConfigError("--match needs a text", hint="`--match -` reads it from standard input.")
     return text

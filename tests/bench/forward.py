@@ -63,7 +63,7 @@ def measure(folder: Path, *, events: int, sessions: int, rounds: int) -> Report:
         _forward(database, first)
         size = rows(first, _SIZE)[0][0]
         days = [float(day) for (day,) in rows(first, _DAYS)]
-        indexed, seconds, words = _index(first, min(count, 20_000))
+        indexed, took, words = _index(first, min(count, 20_000))
         pieces = _pieces(first, count)
         for turn in range(rounds):
             ways = [("COPY", True), ("COPY, no key", False), ("forward", None)]
@@ -88,7 +88,7 @@ def measure(folder: Path, *, events: int, sessions: int, rounds: int) -> Report:
     notes = [
         f"COPY: the rows ready in binary form, {_COPY_ROWS} in a transaction, into the same table, and one without key",
         f"at the server an event takes {int(size) / count:.0f} bytes; without fsync, on this machine",
-        f"what is searched is made behind that: {indexed / seconds:.0f} events/s, {words / indexed:.0f} bytes each",
+        f"what is searched is made behind that: {indexed / took:.0f} events/s, {words / indexed:.0f} bytes each",
         f"before: {before}; after: {load()}",
     ]
     return Report(f"forwarding {count} events in {sessions} sessions", report_rows, notes)

@@ -34,9 +34,10 @@ class Job:
     def __init__(self, target: str, out: Path) -> None:
         self.target = target
         self.inputs, self.found = out / target / "inputs", out / target / "found"
-        self._scratch = out / target / "scratch"  # libFuzzer's end leaves there what a target wrote
+        memory = "/dev/shm"  # where there is one: each execution may write a file
+        self._scratch = tempfile.TemporaryDirectory(dir=memory if os.path.isdir(memory) else None)
         self._count = out / target / "executions"
-        for folder in (self.inputs, self.found, self._scratch):
+        for folder in (self.inputs, self.found):
             folder.mkdir(parents=True, exist_ok=True)
 
     @property
@@ -76,8 +77,9 @@ class Job:
             if process.returncode:
                 raise SystemExit(f"{self.target}: libFuzzer can't merge")
             (CORPUS / self.target).mkdir(parents=True, exist_ok=True)
-            for former in (CORPUS / self.target).glob("[!f]*"):
-                former.unlink()
+            for former in (CORPUS / self.target).iterdir():
+                if not former.name.startswith("failed-"):
+                    former.unlink()
             for file in Path(chosen).iterdir():
                 shutil.copy(file, CORPUS / self.target / file.name[:12])
 
@@ -91,7 +93,7 @@ class Job:
 
     def _start(self, *arguments: str) -> subprocess.Popen[str]:
         command = [sys.executable, "-m", "tests.fuzz.child", self.target, *arguments]
-        environment = {**os.environ, "TMPDIR": str(self._scratch.absolute())}
+        environment = {**os.environ, "TMPDIR": self._scratch.name}
         return subprocess.Popen(
             command, env=environment, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, errors="replace"
         )

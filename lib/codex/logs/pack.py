@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 import zipfile
 from collections.abc import Iterable, Iterator
@@ -21,11 +22,12 @@ from codex.logging.reading import Opened
 from codex.logging.restore import session_streams
 from codex.logging.rows import Selection, select_rows
 from codex.logging.store.record import Record
-from codex.logging.terminal import db_option
+from codex.logging.terminal import db_option, tell
 from codex.logs.chosen import SESSION, session_opened
 
 _LOCK_SECONDS = 5.0
 _PIECE = 1 << 20
+_UNPACKABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\\:]")  # would lead elsewhere, or order a terminal, where it is unpacked
 _SPANS = 'SELECT generation, "offset", length FROM session_events WHERE session_id = ? ORDER BY seq, part'
 
 
@@ -59,7 +61,7 @@ def _of_streams(opened: Opened, session_id: str) -> Iterator[Member]:
         raise CodexLoggingError(f"session {session_id!r} was purged: its bytes are gone")
     for number, stream in enumerate(streams, 1):
         folder = f"{number}/" if len(streams) > 1 else ""
-        name = folder + os.path.basename(stream.key)
+        name = folder + _UNPACKABLE.sub("_", os.path.basename(stream.key))
         for age, generation in enumerate(reversed(stream.standing)):
             pieces = _bytes_of(opened, stream, generation)
             yield Member(f"{name}.{age}" if age else name, generation.modified / 1e9, pieces)
@@ -164,5 +166,5 @@ def command(session: str, output: str | None, db: str | None) -> int:
         opened = database.file()
         path = config.absolute(output or f"{plain_name(chosen)}.zip")
         names = write_zip(path, members(opened, chosen))
-    click.echo(f"{path}: {', '.join(names)}")
+    tell(f"{path}: {', '.join(names)}")
     return 0

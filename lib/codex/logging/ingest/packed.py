@@ -1,7 +1,8 @@
 """The bytes of a log that its agent has compressed with zstd, read as if it were still plain.
 
 Memory is bounded whatever the file holds: it is unpacked as it is read, a KiB of it at a time, which is 32 MiB of text
-at the very most; frames that ask for a window over 128 MiB are refused.
+at the very most; frames that ask for a window over 128 MiB are refused. So is what takes time without end: text of more
+than 256 MiB that is over 250 times its file, and frames upon frames without any.
 """
 
 from __future__ import annotations
@@ -15,6 +16,9 @@ from codex.logging.errors import SourceError
 
 _PIECE = 1 << 10
 _WINDOW = 128 << 20
+_AMPLE = 256 << 20
+_RATIO = 250
+_EMPTY_FRAMES = 1000
 _decompressor = zstandard.ZstdDecompressor(max_window_size=_WINDOW)
 _parked: list[Unpacked] = []
 
@@ -82,6 +86,7 @@ class Unpacked:
 
     def _unpack(self) -> bool:
         """Go on to the next piece of text; False at the end."""
+        empty = 0
         while True:
             data = os.pread(self._descriptor, _PIECE, self._place)
             if not data:
@@ -89,6 +94,9 @@ class Unpacked:
                     raise SourceError(f"{self._path}: its last zstd frame isn't whole")
                 return False
             if self._frame.eof:
+                empty += 1
+                if empty > _EMPTY_FRAMES:
+                    raise SourceError(f"{self._path}: more than {_EMPTY_FRAMES} zstd frames without text")
                 self._frame = _decompressor.decompressobj()
             try:
                 text = self._frame.decompress(data)
@@ -102,7 +110,8 @@ class Unpacked:
 
     def _measure(self) -> int:
         while self._unpack():
-            pass
+            if self._start + len(self._text) > max(_AMPLE, _RATIO * self._place):
+                raise SourceError(f"{self._path}: its text is more than {_RATIO} times its size")
         size = self._start + len(self._text)
         self._restart()
         return size

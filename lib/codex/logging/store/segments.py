@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import zstandard
 
+_MOST_BYTES = 128 << 20  # twice the longest line
 BLOCK_BYTES = 64 << 10
 DIGEST_BYTES = 20
 START = blake2b(b"", digest_size=DIGEST_BYTES).digest()
@@ -89,7 +90,10 @@ def compress(data: bytes | memoryview) -> bytes:
 
 
 def decompress(frame: bytes, length: int) -> bytes:
-    """The `length` bytes of a frame. Raises zstandard.ZstdError when it is damaged, or says that it holds another."""
-    if zstandard.frame_content_size(frame) != length:  # before the memory for it is taken
+    """The `length` bytes of a frame. Raises zstandard.ZstdError when it is damaged, or says that it holds another.
+
+    So it does for more than any segment has.
+    """
+    if length > _MOST_BYTES or zstandard.frame_content_size(frame) != length:  # before the memory for it is taken
         raise zstandard.ZstdError(f"the frame doesn't hold {length} bytes")
     return _tools.decompressor.decompress(frame)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -15,6 +14,7 @@ import click
 
 from codex.logging import config, statement
 from codex.logging.errors import CodexLoggingError, ConfigError, DatabaseError, SourceError
+from codex.logging.plain import plain_json
 from codex.logging.purge import DAY_SECONDS, Purged, Wish
 from codex.logging.purge import purge as purge_streams
 from codex.logging.rebuild import begin, end, swap_in
@@ -25,7 +25,7 @@ from codex.logging.statement import Wanted
 from codex.logging.store.connection import open_reader, translated
 from codex.logging.store.sqlite import Store
 from codex.logging.targets import Finding, Target, orphans, targets
-from codex.logging.terminal import db_option, json_option, progress
+from codex.logging.terminal import db_option, json_option, progress, tell, tell_json
 from codex.logging.verify import check
 from codex_ingestd.instance import Instance
 
@@ -68,7 +68,9 @@ def verify(sessions: tuple[str, ...], db: str | None, deep: bool, against: str |
             _report(chosen, found, wanted.statements, unprovable, began, as_json, has_key=key is not None)
     except (OSError, CodexLoggingError) as error:
         hint = getattr(error, "hint", "")
-        click.echo(f"could not check: {error}" + (f"\nhint: {hint}" if hint else ""), err=True)
+        tell(f"could not check: {error}", err=True)
+        if hint:
+            tell(f"hint: {hint}", err=True)
         return 2
     if not found:
         return 0
@@ -129,17 +131,17 @@ def _report(
         "seconds": round(time.perf_counter() - began, 3),
     }
     if as_json:
-        click.echo(json.dumps({**summary, "findings": [finding._asdict() for finding in found]}, ensure_ascii=False))
+        tell_json({**summary, "findings": [finding._asdict() for finding in found]})
         return
     for finding in found[:_SHOWN]:
         where = f"generation {finding.generation}, bytes {finding.offset} to {finding.end}"
-        click.echo(f"{finding.session_id}: {finding.kind}: {where}: {finding.detail}")
+        tell(f"{finding.session_id}: {finding.kind}: {where}: {finding.detail}")
     if len(found) > _SHOWN:
-        click.echo(f"… and {len(found) - _SHOWN} more: --json shows them")
+        tell(f"… and {len(found) - _SHOWN} more: --json shows them")
     if summary["unproven"]:
-        click.echo("note: there is no key beside the database: what was taken out of it isn't held against the sources")
+        tell("note: there is no key beside the database: what was taken out of it isn't held against the sources")
     facts = (f"{number} {name.replace('_', ' ')}" for name, number in summary.items() if number and name != "seconds")
-    click.echo(f"{', '.join(facts) or 'nothing recorded'}: {len(found)} findings in {summary['seconds']:.2f} s")
+    tell(f"{', '.join(facts) or 'nothing recorded'}: {len(found)} findings in {summary['seconds']:.2f} s")
 
 
 def _source_size(target: Target) -> int | None:
@@ -174,7 +176,7 @@ def restore(session: str, db: str | None, generation: int | None, output: str | 
             sys.stdout.buffer.flush()
             return 0
         written = _write_new(output, pieces)
-    click.echo(f"{written} bytes in {output}", err=True)
+    tell(f"{written} bytes in {output}", err=True)
     return 0
 
 
@@ -229,14 +231,14 @@ def rebuild(db: str | None, built: str | None) -> int:
                 end(new)
         for finding in found:
             where = f"generation {finding.generation}, bytes {finding.offset} to {finding.end}"
-            click.echo(f"{finding.session_id}: {finding.kind}: {where}: {finding.detail}", err=True)
+            tell(f"{finding.session_id}: {finding.kind}: {where}: {finding.detail}", err=True)
         if found:
-            click.echo(f"nothing was swapped: {len(found)} findings; what could be built is {part}", err=True)
+            tell(f"nothing was swapped: {len(found)} findings; what could be built is {part}", err=True)
             return 1
         if built is not None:
-            click.echo(f"built {part}")
+            tell(f"built {part}")
             return 0
-        click.echo(f"rebuilt {database}; the former one is {swap_in(database, part)}")
+        tell(f"rebuilt {database}; the former one is {swap_in(database, part)}")
     return 0
 
 
@@ -268,7 +270,7 @@ def checkpoint(db: str | None, path: str | None, pipe: str | None) -> int:
     database = config.resolve_database(db)
     with closing(open_reader(database)) as connection, translated(database):
         line = statement.to_line(statement.state(connection, database, time.time()))
-    click.echo(line)
+    click.echo(plain_json(line))
     if path is not None:
         try:
             statement.append(path, line)
@@ -316,7 +318,7 @@ def purge(
             results.extend(purge_streams(store, wish))
     finally:
         if as_json:
-            click.echo(json.dumps([result._asdict() for result in results], ensure_ascii=False))
+            tell_json([result._asdict() for result in results])
         else:
             _show_purged(results, wish)
     return int(any(result.kept_because for result in results))
@@ -325,9 +327,9 @@ def purge(
 def _show_purged(results: list[Purged], wish: Wish) -> None:
     word = "would go" if wish.dry_run else "gone"
     for result in results:
-        click.echo(result.as_text(wish))
+        tell(result.as_text(wish))
     gone = sum(result.kept_because is None for result in results)
-    click.echo(f"{gone} sessions {word}, {len(results) - gone} kept")
+    tell(f"{gone} sessions {word}, {len(results) - gone} kept")
 
 
 commands = (verify, restore, rebuild, checkpoint, purge)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import faulthandler
-import json
 import logging
 import os
 import shlex
@@ -16,6 +15,8 @@ import click
 
 from codex.logging import terminal
 from codex.logging.config import WRITABLE_BY_OTHERS, lets_others_write, refuse_test_mode
+from codex.logging.plain import one_line
+from codex.logging.terminal import tell, tell_json
 from codex_ingestd import audit, log
 from codex_ingestd.doctor.command import doctor
 from codex_ingestd.finalize_command import finalize
@@ -83,7 +84,7 @@ def once(file: str | None, **flags: Any) -> int:
     service = Service(settings.db, Plan(settings.folders, settings.formats, redact=settings.redacts))
     events, rejects = service.once()
     seconds = time.perf_counter() - began
-    click.echo(f"{events} new rows, {rejects} rejects in {seconds:.2f} s into {settings.db}")
+    tell(f"{events} new rows, {rejects} rejects in {seconds:.2f} s into {settings.db}")
     return int(bool(service.failures))
 
 
@@ -99,7 +100,7 @@ def status(file: str | None, as_json: bool, everything: bool, **flags: Any) -> i
     settings = load(flags, file, only=("watch", "db")).settings
     answer = read_status(settings.db, settings.folders)
     if as_json:
-        click.echo(json.dumps(answer.as_dict(), ensure_ascii=False))
+        tell_json(answer.as_dict())
     else:
         _show(answer, everything)
     return 0 if answer.health.is_well else 1
@@ -141,7 +142,8 @@ def _welcome(folders: list[str], database: str) -> None:
     }
     if sys.stderr.isatty():
         shown = facts | {"stop": "Ctrl-C"}
-        click.echo("".join(f"{name:11}{fact}\n" for name, fact in shown.items()), err=True, nl=False)
+        for name, fact in shown.items():
+            tell(f"{name:11}{fact}", err=True)
     else:
         logging.getLogger(__name__).info("starting", extra=facts)
 
@@ -157,17 +159,17 @@ def _show(answer: Status, everything: bool) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    click.echo(f"health    {'well' if answer.health.is_well else '; '.join(answer.health.reasons)}")
-    click.echo(f"daemon    {_daemon(answer.daemon)}")
-    click.echo(f"database  {answer.database}")
-    click.echo(f"lag       {answer.lag} bytes in {len(answer.streams)} streams")
+    tell(f"health    {'well' if answer.health.is_well else '; '.join(answer.health.reasons)}")
+    tell(f"daemon    {_daemon(answer.daemon)}")
+    tell(f"database  {answer.database}")
+    tell(f"lag       {answer.lag} bytes in {len(answer.streams)} streams")
     for sink in answer.sinks:
         behind = f"{sink.bytes} bytes in {sink.generations} logs to send" if sink.generations else "has all"
-        click.echo(f"forward   {sink.name}: {sink.state}, {behind}{f': {sink.error}' if sink.error else ''}")
+        tell(f"forward   {sink.name}: {sink.state}, {behind}{f': {sink.error}' if sink.error else ''}")
     if answer.findings:
-        click.echo(f"findings  {len(answer.findings)}: `codex-ingestd verify` shows what is so by now")
+        tell(f"findings  {len(answer.findings)}: `codex-ingestd verify` shows what is so by now")
     for finding in answer.findings[:SHOWN_FINDINGS]:
-        click.echo("          {session_id}, generation {generation}, offset {offset}: {detail}".format(**finding))
+        tell("          {session_id}, generation {generation}, offset {offset}: {detail}".format(**finding))
     shown = sorted(answer.streams, key=lambda stream: (stream.lag == 0, stream.error is None, stream.session_id))
     if not everything:
         shown = shown[:_SHOWN]
@@ -180,11 +182,12 @@ def _show(answer: Status, everything: bool) -> None:
         table.add_column(name)
     for stream in shown:
         numbers = (stream.offset, stream.size, stream.lag, stream.lines, stream.rejects)
-        table.add_row(stream.session_id, stream.state, *map(str, numbers), stream.committed_at, stream.error or "")
+        facts = (stream.session_id, stream.state, *numbers, stream.committed_at, stream.error or "")
+        table.add_row(*(one_line(str(fact)) for fact in facts))
     console = Console(width=None if sys.stdout.isatty() else 200, highlight=False, markup=False)
     console.print(table)
     if len(shown) < len(answer.streams):
-        click.echo(f"… and {len(answer.streams) - len(shown)} more: --all shows them")
+        tell(f"… and {len(answer.streams) - len(shown)} more: --all shows them")
 
 
 for other_command in (*audit.commands, finalize, forward, config, validate, doctor, install, uninstall):

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import time
 
 import click
 
 from codex.logging import config
 from codex.logging import finalize as library
-from codex.logging.terminal import db_option, json_option
+from codex.logging.terminal import db_option, json_option, tell, tell_json
 
 
 @click.command(epilog="\b\nExamples:\n  codex-ingestd finalize\n  ALLOW_AUTOLFS=1 codex-ingestd finalize --json")
@@ -41,16 +40,16 @@ def finalize(db: str | None, log_dir: str | None, allow_secrets: bool, as_json: 
     seconds = time.perf_counter() - began
     if as_json:
         more = {"secrets": [one._asdict() for one in done.secrets], "seconds": round(seconds, 3)}
-        click.echo(json.dumps(done._asdict() | more, ensure_ascii=False))
+        tell_json(done._asdict() | more)
         return _code(done)
     for message in (*done.notes, *done.failures):
-        click.echo(message, err=True)
+        tell(message, err=True)
     if config.test_mode():
-        click.echo("TEST_MODE: nothing was written", err=True)
+        tell("TEST_MODE: nothing was written", err=True)
         return 0
-    click.echo(f"{done.copy}: copied in {seconds:.2f} s, {done.rows} new rows, {len(done.staged)} files staged")
+    tell(f"{done.copy}: copied in {seconds:.2f} s, {done.rows} new rows, {len(done.staged)} files staged")
     if done.backup is not None:
-        click.echo(f"{done.backup}: copied as well")
+        tell(f"{done.backup}: copied as well")
     return _code(done)
 
 

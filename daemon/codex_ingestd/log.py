@@ -10,6 +10,8 @@ import threading
 from datetime import UTC, datetime
 from typing import TextIO
 
+from codex.logging.plain import one_line, plain_json, visible
+
 LEVELS = ("debug", "info", "warning", "error")
 _OWN = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
 _PRIORITIES = {"DEBUG": 7, "INFO": 6, "WARNING": 4, "ERROR": 3, "CRITICAL": 2}
@@ -63,6 +65,12 @@ def _extra(record: logging.LogRecord) -> dict[str, object]:
     return {key: value for key, value in record.__dict__.items() if key not in _OWN}
 
 
+def _told(record: logging.LogRecord) -> str:
+    """The message and its facts, in one line: a name in them can't begin another, nor order a terminal about."""
+    facts = "".join(f" {key}={value}" for key, value in _extra(record).items())
+    return one_line(f"{record.getMessage()}{facts}")
+
+
 def _moment(record: logging.LogRecord) -> str:
     return datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
@@ -78,7 +86,7 @@ class _Json(logging.Formatter):
         }
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)
-        return json.dumps(line, ensure_ascii=False, default=str)
+        return plain_json(json.dumps(line, ensure_ascii=False, default=str))
 
 
 class _Text(logging.Formatter):
@@ -87,10 +95,9 @@ class _Text(logging.Formatter):
         self._colour = colour
 
     def format(self, record: logging.LogRecord) -> str:
-        extra = "".join(f" {key}={value}" for key, value in _extra(record).items())
-        line = f"{_moment(record)} {record.levelname.lower():7} {record.getMessage()}{extra}"
+        line = f"{_moment(record)} {record.levelname.lower():7} {_told(record)}"
         if record.exc_info:
-            line += "\n" + self.formatException(record.exc_info)
+            line += "\n" + visible(self.formatException(record.exc_info))
         start = _COLOURS.get(record.levelname, "") if self._colour else ""
         return f"{start}{line}\033[0m" if start else line
 
@@ -99,8 +106,8 @@ class _Journal(logging.Formatter):
     """As sd-daemon(3) reads it: each line begins with its priority; the journal adds the time."""
 
     def format(self, record: logging.LogRecord) -> str:
-        text = record.getMessage() + "".join(f" {key}={value}" for key, value in _extra(record).items())
+        text = _told(record)
         if record.exc_info:
-            text += "\n" + self.formatException(record.exc_info)
+            text += "\n" + visible(self.formatException(record.exc_info))
         prefix = f"<{_PRIORITIES.get(record.levelname, 6)}>"
-        return "\n".join(prefix + line for line in text.splitlines())
+        return "\n".join(prefix + line for line in text.split("\n"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections import Counter
 from collections.abc import Iterator
@@ -12,7 +11,7 @@ import click
 
 from codex.logging import config, config_file
 from codex.logging.config import test_mode
-from codex.logging.terminal import json_option
+from codex.logging.terminal import json_option, tell, tell_json
 from codex_ingestd.doctor import trial
 from codex_ingestd.doctor.checks import Finding, configuration, look
 from codex_ingestd.instance import told
@@ -43,9 +42,9 @@ def doctor(file: str | None, append: bool, as_json: bool, **flags: Any) -> int:
     counts = Counter(finding.level for finding in findings)
     if as_json:
         rows = [finding._asdict() for finding in findings]
-        click.echo(json.dumps({"well": not counts["problem"], "findings": rows}, ensure_ascii=False))
+        tell_json({"well": not counts["problem"], "findings": rows})
     else:
-        click.echo(f"{counts['problem']} problems, {counts['warning']} warnings")
+        tell(f"{counts['problem']} problems, {counts['warning']} warnings")
     return int(counts["problem"] > 0)
 
 
@@ -61,6 +60,6 @@ def _findings(file: str | None, append: bool, flags: dict[str, Any]) -> Iterator
 
 def _show(finding: Finding) -> None:
     colour = None if "NO_COLOR" in os.environ else _COLOURS[finding.level]
-    click.echo(f"{click.style(f'{finding.level:8}', fg=colour)} {finding.check:13} {finding.message}")
+    tell(f"{finding.check:13} {finding.message}", start=click.style(f"{finding.level:8}", fg=colour) + " ")
     if finding.hint:
-        click.echo(f"{'':22} {finding.hint}")
+        tell(f"{'':22} {finding.hint}")

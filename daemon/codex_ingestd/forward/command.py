@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import sys
@@ -17,7 +16,7 @@ import click
 
 from codex.logging.errors import ConfigError
 from codex.logging.store.connection import open_writer
-from codex.logging.terminal import json_option, run
+from codex.logging.terminal import json_option, run, tell, tell_json
 from codex_ingestd import log
 from codex_ingestd.forward.address import Address
 from codex_ingestd.forward.forwarder import Forwarder
@@ -76,7 +75,7 @@ def forward(
                 threading.Thread(target=_attend, args=(forwarder,), daemon=True).start()
             if once:
                 forwarder.once()
-                click.echo(f"{forwarder.events} events sent to {address}", err=as_json)
+                tell(f"{forwarder.events} events sent to {address}", err=as_json)
                 return 0
             forwarder.run()
             if not forwarder.is_replaced:
@@ -144,7 +143,7 @@ class _Teller:
         is_other = last is None or (last.state, last.error) != (progress.state, progress.error)
         if self._as_json and progress != last and (is_other or now >= self._at + _TELL_SECONDS):
             self._last, self._at = progress, now
-            click.echo(json.dumps(progress._asdict(), ensure_ascii=False))
+            tell_json(progress._asdict())
             sys.stdout.flush()
 
 
@@ -190,10 +189,10 @@ def _check(settings: Settings, address: Address, as_json: bool) -> int:
             lag = spool.look()
     facts = {"sink": address.name, "host_id": str(me.id), "host": me.name, "lag": lag._asdict()}
     if as_json:
-        click.echo(json.dumps(facts))
+        tell_json(facts)
     else:
-        click.echo(f"{address} can be written, as host {me.id}")
-        click.echo(f"lacking: {lag.bytes} bytes in {lag.generations} logs")
+        tell(f"{address} can be written, as host {me.id}")
+        tell(f"lacking: {lag.bytes} bytes in {lag.generations} logs")
     return 0
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import pwd
 import re
@@ -19,7 +18,7 @@ import click
 from codex.logging import config_file
 from codex.logging.config import absolute, refuse_test_mode
 from codex.logging.errors import ConfigError
-from codex.logging.terminal import json_option
+from codex.logging.terminal import json_option, tell, tell_json
 from codex_ingestd.forward.address import Address, refuse_secrets
 from codex_ingestd.hooks.hook import BUILT_IN
 from codex_ingestd.install.managers import InstallError, Launchd, Manager, Systemd, owner
@@ -104,13 +103,13 @@ def install(
     _write(manager.path, content)
     manager.start()
     if as_json:
-        click.echo(json.dumps({"file": manager.path, "command": job.command, "user": job.user, "log": manager.log}))
+        tell_json({"file": manager.path, "command": job.command, "user": job.user, "log": manager.log})
         return 0
-    click.echo(f"it runs, and starts again by itself: {manager.path}")
-    click.echo(f"what it says: {manager.log}")
-    click.echo(f"to end it for good: codex-ingestd uninstall{'' if name == NAME else f' --name {name}'}")
+    tell(f"it runs, and starts again by itself: {manager.path}")
+    tell(f"what it says: {manager.log}")
+    tell(f"to end it for good: codex-ingestd uninstall{'' if name == NAME else f' --name {name}'}")
     for note in manager.notes():
-        click.echo(note, err=True)
+        tell(note, err=True)
     return 0
 
 
@@ -131,9 +130,9 @@ def uninstall(for_user: bool | None, launchd: bool, name: str, as_json: bool) ->
         os.unlink(manager.path)
         manager.forget()
     if as_json:
-        click.echo(json.dumps({"file": manager.path, "removed": there}))
+        tell_json({"file": manager.path, "removed": there})
     else:
-        click.echo(f"{'removed' if there else 'there is no'} {manager.path}")
+        tell(f"{'removed' if there else 'there is no'} {manager.path}")
     return 0
 
 

@@ -11,7 +11,7 @@ import click
 
 from codex.logging import config as library
 from codex.logging import config_file
-from codex.logging.terminal import json_option
+from codex.logging.terminal import json_option, tell, tell_json
 from codex_ingestd.settings.keys import KEYS, OFF, Key
 from codex_ingestd.settings.values import Loaded, examine
 
@@ -66,11 +66,12 @@ def config(file: str | None, as_json: bool, **flags: Any) -> int:
     loaded, problems = examine(flags, file)
     rows = _rows(loaded)
     if as_json:
-        click.echo(json.dumps({name: {"value": value, "from": origin} for name, value, origin in rows}))
+        tell_json({name: {"value": value, "from": origin} for name, value, origin in rows})
     else:
         _show(rows)
     for problem in problems:
-        click.echo(f"error: {problem}\nhint: {problem.hint}", err=True)
+        tell(f"error: {problem}", err=True)
+        tell(f"hint: {problem.hint}", err=True)
     return 2 if problems else 0
 
 
@@ -96,7 +97,7 @@ def _show(rows: list[tuple[str, Any, str]]) -> None:
     texts = [(name, json.dumps(value, ensure_ascii=False), origin) for name, value, origin in rows]
     width = max(len(f"{name} = {text}") for name, text, _ in texts)
     for name, text, origin in texts:
-        click.echo(f"{f'{name} = {text}':{min(width, 80)}}  # {origin}")
+        tell(f"{f'{name} = {text}':{min(width, 80)}}  # {origin}")
 
 
 @click.command(epilog="\b\nExamples:\n  codex-ingestd validate\n  codex-ingestd validate ~/other.toml --json")
@@ -109,11 +110,12 @@ def validate(file: str | None, as_json: bool) -> int:
     """
     _, problems = examine({}, file)
     if as_json:
-        click.echo(json.dumps([problem._asdict() for problem in problems], ensure_ascii=False))
+        tell_json([problem._asdict() for problem in problems])
         return 2 if problems else 0
     for problem in problems:
-        click.echo(f"error: {problem}\nhint: {problem.hint}", err=True)
+        tell(f"error: {problem}", err=True)
+        tell(f"hint: {problem.hint}", err=True)
     if not problems:
         read = [source.path for source in config_file.sources(library.absolute(os.curdir), file)]
-        click.echo(f"fine: {', '.join(read) if read else 'no file, the defaults count'}")
+        tell(f"fine: {', '.join(read) if read else 'no file, the defaults count'}")
     return 2 if problems else 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import json
 import os
 import sys
 import time
@@ -22,6 +21,7 @@ from codex.logging.store import search_index
 from codex.logging.store.connection import translated
 from codex.logging.store.fresh import filled
 from codex.logging.store.sqlite import Store
+from codex.logging.terminal import tell, tell_json
 
 LOCK_SECONDS = 5.0
 _GROUP_SECONDS = 0.02
@@ -181,7 +181,7 @@ def command(
     if everything == (session_id is not None):
         raise click.UsageError("give either --session ID or --all")
     if config.test_mode():
-        click.echo("TEST_MODE is set: nothing is imported", err=True)
+        tell("TEST_MODE is set: nothing is imported", err=True)
         return 0
     settings = config.load(log_dir, db)
     began = time.perf_counter()
@@ -256,15 +256,15 @@ def _report(
             "log_dir": settings.log_dir,
             "database": settings.database,
         }
-        click.echo(json.dumps(summary, ensure_ascii=False))
+        tell_json(summary)
         return
     for result in failed:
-        click.echo(f"failed: {result.error}", err=True)
+        tell(f"failed: {result.error}", err=True)
     for reason in skipped:
-        click.echo(f"skipped: {reason}", err=True)
-    click.echo(f"{len(results)} files, {rows} new rows, {rejects} rejects in {seconds:.2f} s into {settings.database}")
+        tell(f"skipped: {reason}", err=True)
+    tell(f"{len(results)} files, {rows} new rows, {rejects} rejects in {seconds:.2f} s into {settings.database}")
     if not results:
-        click.echo(f"No *.ndjson or *.jsonl files in {settings.log_dir}: name the folder with --log-dir.", err=True)
+        tell(f"No *.ndjson or *.jsonl files in {settings.log_dir}: name the folder with --log-dir.", err=True)
 
 
 def main(arguments: list[str] | None = None) -> int:

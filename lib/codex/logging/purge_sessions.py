@@ -11,6 +11,7 @@ from codex.logging import config, terminal
 from codex.logging.purge import DAY_SECONDS, Wish, purge
 from codex.logging.store.connection import open_reader
 from codex.logging.store.sqlite import Store
+from codex.logging.terminal import tell
 
 
 @click.command(
@@ -44,7 +45,7 @@ def command(days: float, dry_run: bool, db: str | None) -> int:
     with closing(Store(database)) as store:
         for result in purge(store, wish):
             kept += result.kept_because is not None
-            click.echo(result.as_text(wish))
+            tell(result.as_text(wish))
     return int(bool(kept))
 
 

@@ -11,6 +11,7 @@ from codex.logging.events import iso_time
 from codex.logging.listing import print_lines
 from codex.logging.reading import rows
 from codex.logging.rows import Row, Selection
+from codex.logging.terminal import tell
 
 _HEADER = ("timestamp", "session_id", "role", "message")
 _ESCAPES = str.maketrans({"\\": r"\\", "\t": r"\t", "\n": r"\n", "\r": r"\r"})
@@ -37,7 +38,7 @@ def command(session_id: str | None, last: int | None, db: str | None, desc: bool
     found = rows(db, selection)
     first = next(found, None)
     if first is None:
-        click.echo("(no rows)", err=True)
+        tell("(no rows)", err=True)
     else:
         print_lines("\t".join(cells) for cells in chain([_HEADER, _cells(first)], map(_cells, found)))
     return 0

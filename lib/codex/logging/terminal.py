@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import io
+import json
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 
 import click
 import click.shell_completion
 
 from codex.logging.errors import CodexLoggingError
+from codex.logging.plain import plain_json, visible
+
+_LINE_END = re.compile(r"\n(?! )")
 
 db_option = click.option(
     "--db",
@@ -47,7 +52,9 @@ def run(command: click.Command, arguments: list[str] | None = None) -> int:
         result = _invoke(command, arguments)
         sys.stdout.flush()
     except click.ClickException as error:
-        error.show()
+        with redirect_stderr(io.StringIO()) as shown:
+            error.show()
+        click.echo(visible(shown.getvalue()), err=True, nl=False)
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
         return 130
@@ -69,10 +76,23 @@ def _tell(error: Exception) -> int:
     elif isinstance(error, OSError):
         place = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, str | bytes) else ""
         message, hint = f"{place}{error.strerror or error}", "the system refused a call; its own log may tell why."
-    click.echo(f"error: {message}", err=True)
+    tell(f"error: {message}", err=True)
     if hint:
-        click.echo(f"hint: {hint}", err=True)
+        tell(f"hint: {hint}", err=True)
     return code
+
+
+def tell(text: str, *, err: bool = False, start: str = "") -> None:
+    """Print one line for a person; what others wrote in it, a name or a path, is shown and not obeyed.
+
+    `start` stands before it as it is, for colour. A line end in a name begins no line; one before an indent does.
+    """
+    click.echo(start + _LINE_END.sub("⏎", visible(text)), err=err)
+
+
+def tell_json(value: object) -> None:
+    """Print one line of JSON, in which what a terminal would obey are escapes."""
+    click.echo(plain_json(json.dumps(value, ensure_ascii=False)))
 
 
 def _invoke(command: click.Command, arguments: list[str]) -> object:

@@ -13,7 +13,7 @@ from codex.logging.errors import ConfigError
 from codex.logging.listing import to_json
 from codex.logging.store.connection import open_reader
 from codex.logging.store.sqlite import Store
-from codex.logging.terminal import db_option, json_option
+from codex.logging.terminal import db_option, json_option, tell
 from codex.logs.chosen import SESSION, session_opened
 
 _MOST_LINES = 20
@@ -110,17 +110,17 @@ def _confirm(found: Erasure, *, yes: bool, quiet: bool) -> None:
 
 def _show(found: Erasure, fate: str, *, err: bool = False) -> None:
     if not found.is_anything:
-        click.echo(f"{found.session_id}: nothing of it was found", err=True)
+        tell(f"{found.session_id}: nothing of it was found", err=True)
     else:
         where = f" in {found.places} places{_of_lines(found.lines)}" if found.places else ""
         old = f" and {found.old_rows} rows of a forerunner" if found.old_rows else ""
-        click.echo(f"{found.session_id}: {found.length} bytes{where}{old} {fate}", err=err)
+        tell(f"{found.session_id}: {found.length} bytes{where}{old} {fate}", err=err)
     for path in (*found.files, *found.copies):
-        click.echo(f"  {path}", err=err)
+        tell(f"  {path}", err=err)
     for note in found.notes:
-        click.echo(note, err=True)
+        tell(note, err=True)
     for because in found.kept:
-        click.echo(f"kept: {because}", err=True)
+        tell(f"kept: {because}", err=True)
 
 
 def _of_lines(lines: tuple[int, ...]) -> str:

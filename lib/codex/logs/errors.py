@@ -10,6 +10,7 @@ import click
 
 from codex.logging.events import iso_time
 from codex.logging.listing import print_json, print_lines, time_option
+from codex.logging.plain import one_line
 from codex.logging.reading import rows
 from codex.logging.rows import Row, Selection
 from codex.logging.terminal import db_option, json_option
@@ -41,7 +42,8 @@ class Lesson(NamedTuple):
 
     def as_text(self) -> str:
         """One line."""
-        return f"{iso_time(self.row.ts)} [{self.row.session_id}] {self.row.seq} {self.kind}: {self.line[:_SHOWN]}"
+        name = one_line(str(self.row.session_id))
+        return f"{iso_time(self.row.ts)} [{name}] {self.row.seq} {self.kind}: {self.line[:_SHOWN]}"
 
 
 def trouble(role: str | None, message: str | None, meta: str | None) -> tuple[str, str] | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import sys
 import time
@@ -14,7 +13,7 @@ import click
 
 from codex.logging.plain import one_line, visible
 from codex.logging.store.connection import translated
-from codex.logging.terminal import db_option, json_option
+from codex.logging.terminal import db_option, json_option, tell, tell_json
 from codex.logs.database import host_option, reading
 from codex.logs.query import CHOICES, TIMES, parse
 from codex.logs.read.index import RANKED, SCANNED
@@ -89,13 +88,13 @@ def command(
             label = colour.Labels(lambda: names(opened.connection))
             print_paged(_lines(found, offset, label, ink), pager, ink.on)
     if not found.hits and not as_json:
-        click.echo(_nothing(text, found), err=True)
+        tell(_nothing(text, found), err=True)
     return int(not found.hits)
 
 
 def _print_json(text: str, found: Found) -> None:
     facts = {"query": text, "total": found.total, "capped": found.capped, "unsearched_bytes": found.unsearched}
-    sys.stdout.write(json.dumps(facts | {"hits": [hit.as_dict() for hit in found.hits]}, ensure_ascii=False) + "\n")
+    tell_json(facts | {"hits": [hit.as_dict() for hit in found.hits]})
 
 
 def _lines(found: Found, offset: int, label: colour.Labels, ink: colour.Ink) -> Iterator[str]:

@@ -11,7 +11,7 @@ from codex.logging.findings import Found, survey
 from codex.logging.listing import print_json
 from codex.logging.secrets.search import Search
 from codex.logging.store.connection import open_reader, open_writer, translated
-from codex.logging.terminal import db_option, json_option
+from codex.logging.terminal import db_option, json_option, tell
 from codex.logs.chosen import SESSION
 from codex.logs.read.sessions import find
 from codex.logs.shown.tables import print_table
@@ -38,7 +38,7 @@ def command(session: str | None, db: str | None, as_json: bool) -> int:
     elif found:
         columns = ("session", "line", "rule", "hash", "generation", "offset", "length")
         print_table(columns, ((f.session_id, f.seq, f.rule, f.hash, f.generation, f.offset, f.length) for f in found))
-    click.echo(f"{len(found)} found", err=True)
+    tell(f"{len(found)} found", err=True)
     return int(bool(found))
 
 

@@ -14,7 +14,7 @@ import click
 
 from codex.logging.listing import print_json, time_option
 from codex.logging.store.connection import translated
-from codex.logging.terminal import db_option, json_option
+from codex.logging.terminal import db_option, json_option, tell
 from codex.logs.chosen import SESSION
 from codex.logs.database import host_option, reading
 from codex.logs.read.sessions import SORTS, Choice, Session, find, names, sessions
@@ -91,7 +91,7 @@ def command(
             [column.name for column in columns], ([each.cell(session) for each in columns] for session in found)
         )
     if not found and sys.stderr.isatty():
-        click.echo("No session: is a daemon running? `codex-ingestd status` tells.", err=True)
+        tell("No session: is a daemon running? `codex-ingestd status` tells.", err=True)
     return 0
 
 

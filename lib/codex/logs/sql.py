@@ -17,7 +17,7 @@ from codex.logging.errors import ConfigError
 from codex.logging.listing import print_json, print_lines, to_json
 from codex.logging.reading import reading
 from codex.logging.store.connection import translated
-from codex.logging.terminal import db_option, json_option
+from codex.logging.terminal import db_option, json_option, tell
 from codex.logs.read.query import Result, Stopwatch, run_query
 from codex.logs.read.schema import Relation, relations
 from codex.logs.shown.delimited import write_csv
@@ -93,7 +93,7 @@ def command(
         result = result._replace(rows=_translated(result.rows, opened.path))
         _show(Result(result.columns, islice(result.rows, most) if most else result.rows), form)
         if most and next(result.rows, None) is not None:
-            click.echo(f"Only the first {most:,} rows are shown: --limit 0 shows all.", err=True)
+            tell(f"Only the first {most:,} rows are shown: --limit 0 shows all.", err=True)
     return 0
 
 
@@ -178,6 +178,6 @@ def _show_schema(found: list[Relation], as_json: bool) -> None:
         print_json(relation.as_dict() for relation in found)
         return
     for relation in found:
-        click.echo(f"{relation.name} ({relation.kind}): {relation.about}")
+        tell(f"{relation.name} ({relation.kind}): {relation.about}")
         columns = ", ".join(f"{name} {kind}".strip() for name, kind in relation.columns)
         click.echo(click.wrap_text(columns, 100, initial_indent="    ", subsequent_indent="    "))

@@ -13,8 +13,9 @@ import click
 
 from codex.logging.events import iso_time
 from codex.logging.listing import print_json, time_option
+from codex.logging.plain import plain_json
 from codex.logging.store.connection import translated
-from codex.logging.terminal import db_option, json_option
+from codex.logging.terminal import db_option, json_option, tell
 from codex.logs.chosen import SESSION
 from codex.logs.database import Opened, host_option, reading
 from codex.logs.prices import Prices, Spent, read_prices, spent
@@ -121,7 +122,7 @@ def command(
             lines = _lines(opened, by, selection, listed)
     if by is None:
         if as_json:
-            sys.stdout.write(json.dumps(overview.as_dict(), ensure_ascii=False, indent=1) + "\n")
+            sys.stdout.write(plain_json(json.dumps(overview.as_dict(), ensure_ascii=False, indent=1)) + "\n")
         else:
             _show_overview(overview, listed)
         return 0
@@ -182,7 +183,7 @@ def _show_overview(overview: Overview, prices: Prices) -> None:
         facts.append((f"{_DAYS} days", sparkline(_last_days(overview.days))))
     width = max(len(name) for name, _ in facts)
     for name, value in facts:
-        click.echo(f"{name:<{width}}  {value}")
+        tell(f"{name:<{width}}  {value}")
     tools: list[list[object]] = [[each.key, each.tool_calls, each.errors] for each in overview.tools]
     models: list[list[object]] = [
         [each.key or "unknown", each.tokens, each.calls, each.cost] for each in overview.models
@@ -207,7 +208,7 @@ def _show_top(columns: tuple[str, ...], rows: list[list[object]], figures: Seque
     most = _TOP if drawn else len(rows)
     print_table(columns, rows[:most], figures[:most])
     if len(rows) > most:
-        click.echo(f"and {len(rows) - most} more: codex-logs stats --by {columns[0]}")
+        tell(f"and {len(rows) - most} more: codex-logs stats --by {columns[0]}")
 
 
 def _show_lines(by: str, lines: Sequence[Line], prices: Prices) -> None:
@@ -224,4 +225,4 @@ def _show_lines(by: str, lines: Sequence[Line], prices: Prices) -> None:
     ]
     print_table(columns, rows, [line.counts.events for line in lines])
     if any(line.spent and line.spent.cost is not None for line in lines):
-        click.echo(f"Cost in {prices.currency} by the prices of {prices.dated}.", err=True)
+        tell(f"Cost in {prices.currency} by the prices of {prices.dated}.", err=True)

@@ -8,7 +8,7 @@ import click
 
 from codex.logging.listing import print_json, time_option
 from codex.logging.store.connection import translated
-from codex.logging.terminal import db_option, json_option
+from codex.logging.terminal import db_option, json_option, tell
 from codex.logs.chosen import SESSION
 from codex.logs.database import host_option, reading
 from codex.logs.prices import read_prices, spent
@@ -63,7 +63,7 @@ def command(
     figures = ([row.key or "unknown", *row[1:6], row.inherited, row.repeated, row.cost] for row in rows)
     print_table((heading, *_COLUMNS), figures)
     unpriced = sorted({model for row in rows for model in row.unpriced})
-    click.echo(f"Cost in {listed.currency} by the prices of {listed.dated}.", err=True)
+    tell(f"Cost in {listed.currency} by the prices of {listed.dated}.", err=True)
     if unpriced:
-        click.echo(f"No price is known for {', '.join(unpriced)}: name a list that has one with --prices.", err=True)
+        tell(f"No price is known for {', '.join(unpriced)}: name a list that has one with --prices.", err=True)
     return 0

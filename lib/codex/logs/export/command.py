@@ -13,7 +13,7 @@ import click
 from codex.logging.errors import ConfigError
 from codex.logging.listing import time_option
 from codex.logging.store.connection import translated
-from codex.logging.terminal import db_option
+from codex.logging.terminal import db_option, tell
 from codex.logs.chosen import SESSION
 from codex.logs.database import Opened, host_option, reading
 from codex.logs.export.target import target
@@ -91,7 +91,7 @@ def command(
         with target(output, force=force) as file:
             _writer(chosen)(file, _transcripts(opened, dict.fromkeys(found), filters, counts))
     if output not in (None, "-"):
-        click.echo(f"{counts['events']:,} events of {counts['sessions']:,} sessions in {output}", err=True)
+        tell(f"{counts['events']:,} events of {counts['sessions']:,} sessions in {output}", err=True)
     return 0
 
 

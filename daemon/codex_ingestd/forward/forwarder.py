@@ -102,6 +102,8 @@ class Forwarder:
                 self._begin()
                 while self._step() and not self._stop.is_set():
                     pass
+                while not self._stop.is_set() and self._sink.tend():
+                    pass
             except SinkError as error:
                 tries = 1 if self.events > sent else tries + 1
                 sent = self.events

@@ -65,10 +65,13 @@ _FROM = """
 FROM main.generations AS g
 JOIN main.streams AS s ON s.id = g.stream
 LEFT JOIN temp.sent AS w ON w.generation = g.id"""
-# What grew least comes first, so that live rows never wait for a backlog. Where the sink is ahead it is to follow.
+# What grew least comes first, so that live rows never wait for a backlog; but the sink hears of a session's generations
+# in their order, since it numbers them so. Where the sink is ahead it is to follow.
 _BEHIND = f"""
 SELECT g.id, g."offset" - coalesce(w."offset", 0) {_FROM}
-WHERE w.ledger IS NOT {_LEDGER} AND (g."offset" >= coalesce(w."offset", 0) OR g.ended IS NOT NULL) ORDER BY 2"""
+WHERE w.ledger IS NOT {_LEDGER} AND (g."offset" >= coalesce(w."offset", 0) OR g.ended IS NOT NULL)
+ORDER BY CASE WHEN w.generation IS NULL THEN max(g."offset") OVER (
+    PARTITION BY s.session_id, w.generation IS NULL ORDER BY g.id) ELSE g."offset" - w."offset" END, g.id"""
 _ANOTHER = f"""
 SELECT g.id, s.session_id {_FROM}
 WHERE w.began <> g.began

@@ -11,8 +11,8 @@ FROM (SELECT *, translate(coalesce(nullif(name, ''), left(host_id::text, 8)), ':
 
 CREATE VIEW codex.shown_hosts AS
 SELECT host_id, CASE current_setting('codex.names', true) WHEN 'with host' THEN host || ':' ELSE '' END AS prefix
-FROM codex.hosts
-WHERE coalesce(current_setting('codex.host', true), '') IN ('', host_id::text);
+FROM codex.hosts AS h
+WHERE coalesce(nullif(current_setting('codex.host', true), '')::uuid, h.host_id) = h.host_id;
 
 CREATE VIEW codex.streams AS
 SELECT s.id, s.root, s.path, (h.prefix || s.session_id) COLLATE "C" AS session_id,
@@ -24,8 +24,8 @@ CREATE VIEW codex.generations AS
 SELECT g.id, g.stream, g."offset", g.seq, g.lines, g.chain, g.began, g.committed_at, g.ended, g.how,
        n.id AS superseded_by, g.local, g.host_id
 FROM codex_sink.generations AS g
-JOIN codex.shown_hosts AS h USING (host_id)
-LEFT JOIN codex_sink.generations AS n ON n.host_id = g.host_id AND n.local = g.superseded_by_local;
+LEFT JOIN codex_sink.generations AS n ON n.host_id = g.host_id AND n.local = g.superseded_by_local
+WHERE coalesce(nullif(current_setting('codex.host', true), '')::uuid, g.host_id) = g.host_id;
 
 CREATE VIEW codex.tombstones AS
 SELECT t.*, g.host_id FROM codex_sink.tombstones AS t JOIN codex.generations AS g ON g.id = t.generation;
@@ -44,8 +44,8 @@ SELECT e.id, e.ts, e.role COLLATE "C" AS role, e.kind COLLATE "C" AS kind,
        e.tool COLLATE "C" AS tool, e.model COLLATE "C" AS model, e.call_id, e.parent, e."offset", e.length, e.generation,
        e.seq, e.part, e.inherited, e.host_id
 FROM codex_sink.events AS e
-JOIN codex.shown_hosts AS h USING (host_id)
-WHERE NOT EXISTS (SELECT FROM codex_sink.tombstones AS t WHERE t.generation = e.generation);
+WHERE coalesce(nullif(current_setting('codex.host', true), '')::uuid, e.host_id) = e.host_id
+  AND NOT EXISTS (SELECT FROM codex_sink.tombstones AS t WHERE t.generation = e.generation);
 
 CREATE VIEW codex.ingest_rejects AS
 SELECT (r.generation << 40) | r."offset" AS id, h.prefix || r.session_id AS session_id, r.seq, r.length, r.reason,
@@ -71,7 +71,7 @@ CREATE VIEW codex.session_events AS
 SELECT s.session_id, e.seq, e.ts, e.role, e.message, coalesce(e.meta, '{}') AS meta, e.part, e.kind, e.tool, e.model,
        e.call_id, e.parent, coalesce(e.inherited, 0) AS inherited, g.id AS generation, e."offset", e.length, s.host_id
 FROM codex.streams AS s
-JOIN codex.generations AS g ON g.stream = s.id AND g.superseded_by IS NULL
+JOIN codex_sink.generations AS g ON g.stream = s.id AND g.superseded_by_local IS NULL
 JOIN codex.events AS e ON e.generation = g.id AND e.id BETWEEN g.id << 40 AND (g.id << 40) + 1099511627775;
 
 CREATE VIEW codex.session_ingest_watermark AS
@@ -90,13 +90,13 @@ SELECT s.session_id, s.format AS agent, u.generation, u.event, u.ts, u.model, u.
        ) THEN 1 ELSE 0 END AS inherited,
        s.host_id
 FROM codex.streams AS s
-JOIN codex.generations AS g ON g.stream = s.id AND g.superseded_by IS NULL
+JOIN codex_sink.generations AS g ON g.stream = s.id AND g.superseded_by_local IS NULL
 JOIN codex.usage AS u ON u.generation = g.id;
 
 CREATE VIEW codex.session_lives AS
 SELECT s.session_id, s.format AS agent, s.parent_session_id, s.forked_from, m.*, s.host_id
 FROM codex.streams AS s
-JOIN codex.generations AS g ON g.stream = s.id AND g.superseded_by IS NULL
+JOIN codex_sink.generations AS g ON g.stream = s.id AND g.superseded_by_local IS NULL
 JOIN codex.summaries AS m ON m.generation = g.id;
 
 CREATE VIEW codex.sessions AS

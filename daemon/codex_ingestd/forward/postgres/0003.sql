@@ -107,23 +107,26 @@ GRANT EXECUTE ON FUNCTION codex_sink.index_words TO codex_writer;
 -- some events aren't indexed, with the last one that is, the last one that is to be, and the bytes between them.
 CREATE VIEW codex.words AS
 SELECT w.id, w.length, w.words, g.host_id
-FROM codex_sink.words AS w JOIN codex.generations AS g ON g.id = w.id >> 40 AND g.superseded_by IS NULL
-WHERE NOT EXISTS (SELECT FROM codex_sink.tombstones AS t WHERE t.generation = g.id);
+FROM codex_sink.words AS w JOIN codex_sink.generations AS g ON g.id = w.id >> 40 AND g.superseded_by_local IS NULL
+WHERE coalesce(nullif(current_setting('codex.host', true), '')::uuid, g.host_id) = g.host_id
+  AND NOT EXISTS (SELECT FROM codex_sink.tombstones AS t WHERE t.generation = g.id);
 
 CREATE VIEW codex.indexed AS
 SELECT g.id AS generation, w.events, w.words, g.host_id
-FROM codex_sink.search_watermarks AS w JOIN codex.generations AS g ON g.id = w.generation AND g.superseded_by IS NULL
-WHERE NOT EXISTS (SELECT FROM codex_sink.tombstones AS t WHERE t.generation = g.id);
+FROM codex_sink.search_watermarks AS w
+JOIN codex_sink.generations AS g ON g.id = w.generation AND g.superseded_by_local IS NULL
+WHERE coalesce(nullif(current_setting('codex.host', true), '')::uuid, g.host_id) = g.host_id
+  AND NOT EXISTS (SELECT FROM codex_sink.tombstones AS t WHERE t.generation = g.id);
 
 CREATE VIEW codex.unindexed AS
 SELECT b.generation, b.after, b.last,
        b.sent_offset - coalesce((SELECT e."offset" + e.length FROM codex_sink.events AS e WHERE e.id = b.after), 0) AS length
 FROM (SELECT g.id AS generation, coalesce(w.event, g.id << 40) AS after,
-             (g.id << 40) | (l.sent_event & 1099511627775) AS last, l.sent_offset
-      FROM codex.generations AS g
-      JOIN codex_sink.generations AS l ON l.id = g.id
+             (g.id << 40) | (g.sent_event & 1099511627775) AS last, g.sent_offset
+      FROM codex_sink.generations AS g
       LEFT JOIN codex_sink.search_watermarks AS w ON w.generation = g.id
-      WHERE g.superseded_by IS NULL AND g.how IS DISTINCT FROM 'purged') AS b
+      WHERE g.superseded_by_local IS NULL AND g.how IS DISTINCT FROM 'purged'
+        AND coalesce(nullif(current_setting('codex.host', true), '')::uuid, g.host_id) = g.host_id) AS b
 WHERE b.last > b.after;
 
 -- What a phrase is searched by; with is_prefix its last word stands for all that begin like it.

@@ -39,7 +39,7 @@ OF_PROJECT = "({path} = :project OR substr({path}, length({path}) - length(:proj
 _RELATION = "SELECT 1 FROM sqlite_schema WHERE type IN ('table', 'view') AND name = ?"
 
 
-def scalar(connection: Connection, query: str, values: tuple[object, ...] = ()) -> Any:
+def scalar(connection: Connection, query: str, values: Any = ()) -> Any:
     """The first column of the query's first row; None when it has none."""
     row = connection.execute(query, values).fetchone()
     return None if row is None else row[0]

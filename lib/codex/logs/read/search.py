@@ -6,7 +6,6 @@ What the index lacks as yet is read, and asked the same: the newest of it, up to
 from __future__ import annotations
 
 import heapq
-import json
 from collections.abc import Iterable, Iterator
 from contextlib import closing
 from typing import Any, Literal, NamedTuple
@@ -25,16 +24,17 @@ from codex.logs.read.unindexed import OldRow, Unindexed
 Sort = Literal["rank", "time"]
 CONTEXT = 24  # words of a snippet
 MOST_CONTEXT = 64  # FTS5 takes no more
+_AT_ONCE = 500
 _BEGIN, _END = "\x02", "\x03"
 _BLANK_MARKS = str.maketrans({_BEGIN: "\ufffd", _END: "\ufffd", "\0": "\ufffd"})
 
-_TIMES = "SELECT id, ts FROM events WHERE id IN (SELECT CAST(value AS BIGINT) FROM json_each(?))"
+_TIMES = "SELECT id, ts FROM events WHERE id IN ({})"
 _SHOWN = f"""
 SELECT e.id, s.session_id, s.format, m.cwd, e.seq, e.part, e.ts, e.role, e.kind, e.tool, e.model,
        {search_index.SEARCHED}
 FROM events AS e JOIN generations AS g ON g.id = e.generation JOIN streams AS s ON s.id = g.stream
 LEFT JOIN summaries AS m ON m.generation = g.id
-WHERE e.id IN (SELECT CAST(value AS BIGINT) FROM json_each(?))"""  # noqa: S608
+WHERE e.id IN ({{}})"""  # noqa: S608
 
 
 class Piece(NamedTuple):
@@ -168,10 +168,16 @@ def _scratch(texts: Iterable[tuple[int, str]]) -> apsw.Connection:
 
 def _with_times(connection: Connection, found: list[Candidate]) -> Iterator[Candidate]:
     unknown = [one.event for one in found if one.ts is None]
-    rows: Iterable[Any] = connection.execute(_TIMES, (json.dumps(unknown),))
-    times = dict(rows)
+    times = dict(_rows_of(connection, _TIMES, unknown))
     for one in found:
         yield one._replace(ts=times.get(one.event, one.ts))
+
+
+def _rows_of(connection: Connection, query: str, events: list[int]) -> Iterator[Any]:
+    """The rows of these events, some at a time: where a planner sees the numbers it knows how few they are."""
+    for start in range(0, len(events), _AT_ONCE):
+        some = events[start : start + _AT_ONCE]
+        yield from connection.execute(query.format(", ".join("?" * len(some))), some)
 
 
 def _page(found: list[Candidate], sort: Sort, limit: int, offset: int) -> list[Candidate]:
@@ -189,9 +195,7 @@ def _page(found: list[Candidate], sort: Sort, limit: int, offset: int) -> list[C
 def _hits(
     connection: Connection, query: Query, page: list[Candidate], old: dict[int, OldRow], context: int
 ) -> list[Hit]:
-    numbers = json.dumps([one.event for one in page])
-    rows: Iterable[Any] = connection.execute(_SHOWN, (numbers,))
-    shown = {row[0]: row[1:] for row in rows}
+    shown = {row[0]: row[1:] for row in _rows_of(connection, _SHOWN, [one.event for one in page])}
     for event in (one.event for one in page if one.event in old):
         session_id, seq, part, ts, role, kind, message = old[event]
         shown[event] = (session_id, "native", None, seq, part, ts, role, kind, None, None, message)

@@ -17,13 +17,17 @@ _SORTS = {
     "started": "min(l.started)",
     "events": "sum(l.events)",
     "errors": "sum(l.errors)",
-    "tokens": """(SELECT coalesce(sum(u.input + u.cache_read + u.cache_write + u.output), 0) FROM session_usage AS u
-                  WHERE u.session_id = l.session_id AND u.inherited = 0)""",
+    "tokens": "coalesce(max(t.tokens), 0)",
 }
 SORTS = tuple(_SORTS)
+_TOKENS = """
+LEFT JOIN (
+    SELECT session_id, sum(input + cache_read + cache_write + output) AS tokens FROM session_usage WHERE inherited = 0
+    GROUP BY session_id
+) AS t ON t.session_id = l.session_id"""
 _CHOSEN = {
     (name, reverse): f"""
-SELECT l.session_id FROM session_lives AS l
+SELECT l.session_id FROM session_lives AS l {_TOKENS if name == "tokens" else ""}
 WHERE (:agent IS NULL OR l.agent = :agent) AND (:project IS NULL OR {OF_PROJECT.format(path="l.cwd")})
   AND (:parent IS NULL OR l.parent_session_id = :parent) AND (:top = 0 OR l.parent_session_id IS NULL)
   AND (:model IS NULL OR EXISTS (SELECT 1 FROM json_each(l.models) WHERE instr(lower(value), lower(:model)) > 0))
@@ -33,10 +37,10 @@ ORDER BY {key} {"ASC" if reverse else "DESC"} NULLS LAST, l.session_id"""  # noq
     for name, key in _SORTS.items()
     for reverse in (False, True)
 }
-_SESSION = """
+_SESSIONS = """
 SELECT session_id, agent, cwd, branch, "commit", title, models, started, last_event, ended, events, turns, tool_calls,
        errors, tokens, inherited_tokens, repeated_tokens, state, parent_session_id, forked_from
-FROM sessions WHERE session_id = ?"""
+FROM sessions WHERE session_id IN ({})"""
 _ROOTS = "SELECT root FROM streams WHERE session_id = ? AND format = 'codex'"
 _CHILDREN = "SELECT session_id FROM streams WHERE parent_session_id = ? GROUP BY session_id ORDER BY min(id)"
 _IS_STREAM = "SELECT 1 FROM streams WHERE session_id = ?"
@@ -48,6 +52,7 @@ _LATEST = "SELECT session_id FROM session_lives ORDER BY last_event DESC NULLS L
 _LATEST_EVENT = "SELECT session_id FROM session_events ORDER BY ts DESC NULLS LAST, seq DESC LIMIT 1"
 _PARENT = "SELECT parent_session_id FROM streams WHERE session_id = ?1 AND parent_session_id <> ?1 LIMIT 1"
 _NEAR = 5
+_PAGE = 50  # sessions of a server that are read at once: each question is a way there and back
 _LOCKS = "/proc/locks"
 _LOCK_FOLDER = "thread-writer-locks"
 
@@ -117,26 +122,31 @@ def sessions(
         return
     locks = _held_locks(connection)
     left = limit
-    for (session_id,) in connection.execute(_CHOSEN[sort, reverse], choice._asdict()).fetchall():
-        if left == 0:
-            return
-        found = _session(connection, str(session_id), locks)
-        if found is not None and choice.state in (None, found.state):
-            left = None if left is None else left - 1
-            yield found
+    chosen = [str(name) for (name,) in connection.execute(_CHOSEN[sort, reverse], choice._asdict())]
+    page = 1 if is_local(connection) else _PAGE
+    for start in range(0, len(chosen) if left != 0 else 0, page):
+        for found in _read(connection, chosen[start : start + page], locks):
+            if choice.state in (None, found.state):
+                left = None if left is None else left - 1
+                yield found
+                if left == 0:
+                    return
 
 
 def session(connection: Connection, session_id: str) -> Session | None:
     """One session; None where no line of it is in the database, or only an old table has it."""
-    return _session(connection, session_id, _held_locks(connection)) if has_relation(connection, "sessions") else None
+    if not has_relation(connection, "sessions"):
+        return None
+    return next(_read(connection, [session_id], _held_locks(connection)), None)
 
 
-def _session(connection: Connection, session_id: str, locks: set[int] | None) -> Session | None:
-    row = connection.execute(_SESSION, (session_id,)).fetchone()
-    found = None if row is None else Session(*row)
-    if found is not None and found.agent == "codex" and locks is not None:
-        return _as_locked(connection, found, locks)
-    return found
+def _read(connection: Connection, session_ids: list[str], locks: set[int] | None) -> Iterator[Session]:
+    """Those of these sessions that there are, in this order."""
+    rows = connection.execute(_SESSIONS.format(", ".join("?" * len(session_ids))), session_ids)
+    known = {str(row[0]): Session(*row) for row in rows}
+    for session_id in session_ids:
+        if (found := known.get(session_id)) is not None:
+            yield _as_locked(connection, found, locks) if found.agent == "codex" and locks is not None else found
 
 
 def children(connection: Connection, session_id: str) -> list[str]:
@@ -206,9 +216,11 @@ def _is_session(connection: Connection, session_id: str) -> bool:
 
 
 def _may_mean(text: str, name: str) -> bool:
-    """Whether the text begins the name, a sub-agent's own part of it, or each of its parts."""
+    """Whether the text begins the name, a sub-agent's own part of it, or each of its parts; or so without its host."""
     if name.startswith(text):
         return True
+    if ":" in name and ":" not in text:
+        return _may_mean(text, name.partition(":")[2])
     begun, parts = text.split("/"), name.split("/")
     if len(begun) == 1:
         return len(parts) > 1 and parts[-1].startswith(text)

@@ -38,10 +38,12 @@ _TURN = """CASE WHEN s.format = 'codex'
              + instr(e.meta, '"isCompactSummary":true'), 0) = 0
              AND substr(e.message, 1, 15) <> '<local-command-' AND substr(e.message, 1, 14) <> '<command-name>'
          ELSE FALSE END"""
+# An event's number says which generation it is of, which is SQLite's way to it; the equality is PostgreSQL's, and the
+# plus keeps SQLite off it.
 _CHOSEN = f"""
 FROM streams AS s
 JOIN generations AS g ON g.stream = s.id AND g.superseded_by IS NULL
-JOIN events AS e ON e.id BETWEEN g.id << 40 AND (g.id << 40) + 1099511627775
+JOIN events AS e ON e.id BETWEEN g.id << 40 AND (g.id << 40) + 1099511627775 AND +e.generation = g.id
 LEFT JOIN summaries AS m ON m.generation = g.id
 WHERE coalesce(e.inherited, 0) = 0
   AND (:after IS NULL OR e.ts >= :after) AND (:before IS NULL OR e.ts <= :before)

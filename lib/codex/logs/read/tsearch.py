@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from codex.logs.query import Choice, Query
 from codex.logs.read import index
-from codex.logs.read.engine import Connection
+from codex.logs.read.engine import Connection, scalar
 from codex.logs.read.filters import Life, asks_events
 from codex.logs.read.index import Candidate, Pending
 
@@ -50,9 +50,9 @@ _PHRASES = """
 SELECT CAST(phrase(p.text, p.is_prefix) AS text)
 FROM unnest(CAST(:texts AS text[]), CAST(:prefixes AS boolean[])) WITH ORDINALITY AS p (text, is_prefix, number)
 ORDER BY p.number"""
-_FREQUENCIES = """
-SELECT (SELECT count(*) FROM (SELECT FROM words AS w WHERE w.words @@ CAST(p.phrase AS tsquery) LIMIT :most) AS found)
-FROM unnest(CAST(:phrases AS text[])) WITH ORDINALITY AS p (phrase, number) ORDER BY p.number"""
+_FREQUENCY = (
+    "SELECT count(*) FROM (SELECT FROM words AS w WHERE w.words @@ CAST(:phrase AS tsquery) LIMIT :most) AS found"
+)
 _TOTALS = "SELECT CAST(coalesce(sum(events), 0) AS bigint), CAST(coalesce(sum(words), 0) AS bigint) FROM indexed"
 _PENDING = "SELECT generation, after, last, length FROM unindexed ORDER BY generation"
 _ALL = 0x7FFFFFFFFFFFFFFF
@@ -130,8 +130,9 @@ class TextSearch:
 
     def _totals(self, phrases: list[_Phrase]) -> _Totals:
         messages, words = self._connection.execute(_TOTALS).fetchone() or (0, 0)
-        values = {"phrases": [phrase.text for phrase in phrases], "most": _COUNTED}
-        frequencies = [int(count) for (count,) in self._connection.execute(_FREQUENCIES, values)]
+        frequencies = [
+            int(scalar(self._connection, _FREQUENCY, {"phrase": phrase.text, "most": _COUNTED})) for phrase in phrases
+        ]
         return _Totals(messages, words / max(messages, 1), frequencies)
 
 

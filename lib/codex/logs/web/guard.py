@@ -14,7 +14,7 @@ import secrets
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from http.cookies import CookieError, SimpleCookie
 from typing import Any, NamedTuple
-from urllib.parse import parse_qsl, urlencode
+from urllib.parse import parse_qsl, quote, urlencode
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -124,10 +124,11 @@ class Guard:
     async def _admit(self, path: str, query: Iterable[tuple[str, str]], send: Send) -> None:
         """Give the browser its cookie, and the same page without the token in its address."""
         rest = urlencode([*query])
-        target = "/" + path.lstrip("/\\") + (f"?{rest}" if rest else "")
+        # Quoted: a browser drops tabs and line ends from an address, and may find another host's name behind them.
+        target = "/" + quote(path.lstrip("/\\"), safe="/:@~", errors="replace") + (f"?{rest}" if rest else "")
         cookie = f"{self._cookie}={self._pass}; Path=/; HttpOnly; SameSite=Strict"
         headers = [
-            (b"location", target.encode("latin-1", "ignore").replace(b"\n", b"").replace(b"\r", b"")),
+            (b"location", target.encode()),
             (b"set-cookie", cookie.encode()),
             (b"cache-control", b"no-store"),
         ]

@@ -91,9 +91,9 @@ def test_look_is_as_long_as_the_text() -> None:
     parts = [anchor.decode() for rule in rules() for anchor in rule.anchors]
     parts += ["password=", "token: ", 'secret":"', "Bearer ", "-----BEGIN PRIVATE KEY-----\n", "\\\\\\", "eyJhbGciOi."]
     for part in parts:
-        text = (part * (OVERLAP_BYTES // len(part) * 2)).encode()
+        text = (part * (OVERLAP_BYTES // len(part) + 50)).encode()
         assert all(match.end - match.start <= OVERLAP_BYTES for match in Scanner().find(text))
-    Scanner().find("".join(chance.choices(parts, k=20_000)).encode())
+    Scanner().find("".join(chance.choices(parts, k=5_000)).encode())
 
 
 def test_no_name_is_looked_at_for_ever(tmp_path: Path) -> None:

@@ -230,10 +230,11 @@ def answer(connection: Connection, text: str, options: dict[str, Any]) -> tuple[
     return found._replace(hits=[hit._replace(rank=0.0) for hit in found.hits]), ranks
 
 
-def test_a_session_is_read_in_its_order(server: Server, tmp_path: Path) -> None:
+def test_a_session_is_read_in_its_order(server: Server, tmp_path: Path, environment: pytest.MonkeyPatch) -> None:
     """Also where what was rotated away is sent with what grew since; and no number of a generation is wasted."""
     record, url = Recorded(tmp_path), shared(server)
-    record.write("s", 0, 100)
+    environment.setattr(spool, "BATCH_BYTES", 1)  # a row in each batch
+    record.write("s", 0, 20)
     (record.logs / "s.ndjson").rename(record.logs / "s.ndjson.1")
     record.write("s", 100, 2)
     for number in range(3):

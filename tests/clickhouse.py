@@ -1,16 +1,28 @@
-"""ClickHouse's engine in this process, where the extra `clickhouse-test` is installed; a folder is its database.
+"""ClickHouse's engine, where the extra `clickhouse-test` is installed: in this process, or in another behind HTTP.
 
-One process has a folder at a time, and a process one folder.
+A folder is its database. One process has a folder at a time, and a process one folder.
 """
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+import tempfile
 from contextlib import closing
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Lock
 from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 
 import clickhouse_connect
 import pytest
+
+from tests.commands import ROOT
+
+_OPTIONS = {"query", "database", "client_protocol_version", "wait_end_of_query", "query_id", "session_id"}
+_SESSION = ("insert_deduplication_token",)  # of one query
 
 
 def engine(folder: Path) -> str:
@@ -25,7 +37,108 @@ def rows(url: str, query: str, **values: object) -> list[tuple[Any, ...]]:
         return [tuple(row) for row in client.query(query, parameters=values).result_rows]
 
 
-def run(url: str, statement: str) -> None:
-    """Change something."""
+def run(url: str, *statements: str) -> None:
+    """Change something, and wait until it is done."""
     with closing(clickhouse_connect.get_client(dsn=url)) as client:
-        client.command(statement, settings={"mutations_sync": 1})
+        for statement in ("SET mutations_sync = 2", *statements):
+            client.command(statement)
+
+
+class Server:
+    """The engine behind HTTP, to be killed and started again."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.port = 0
+        self._process: subprocess.Popen[str] | None = None
+
+    def start(self) -> None:
+        """Begin to answer; at the port of the first time."""
+        command = [sys.executable, "-m", "tests.clickhouse", str(self.folder), str(self.port)]
+        self._process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+        assert self._process.stdout is not None
+        self.port = int(self._process.stdout.readline())
+
+    def kill(self) -> None:
+        """SIGKILL; what it was at is lost."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.communicate()
+            self._process = None
+
+
+def _serve(folder: str, port: int) -> None:
+    """Answer as ClickHouse does, one query at a time, as far as the client asks for it."""
+    import chdb
+    import lz4.frame
+
+    connection = chdb.connect(folder)
+    lock = Lock()
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self) -> None:
+            values = dict(parse_qsl(urlsplit(self.path).query, keep_blank_values=True))
+            body, query = self._body(), values.get("query", "")
+            if self.headers.get("Content-Encoding") == "lz4":
+                body = lz4.frame.decompress(body)
+            try:
+                with lock:
+                    answer = _answer(connection, values, query, body)
+                self._send(200, answer)
+            except Exception as error:
+                self._send(500, str(error).encode())
+
+        do_GET = do_POST  # noqa: N815
+
+        def _body(self) -> bytes:
+            if self.headers.get("Transfer-Encoding") != "chunked":
+                return self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            pieces = []
+            while size := int(self.rfile.readline(), 16):
+                pieces.append(self.rfile.read(size))
+                self.rfile.readline()
+            self.rfile.readline()
+            return b"".join(pieces)
+
+        def _send(self, status: int, content: bytes) -> None:
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(content)))
+            if status != 200:
+                code = content.partition(b"Code: ")[2].partition(b".")[0].decode()
+                self.send_header("X-ClickHouse-Exception-Code", code or "1002")
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+            """Say nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
+    print(server.server_port, flush=True)
+    server.serve_forever()
+
+
+def _answer(connection: Any, values: dict[str, str], query: str, body: bytes) -> bytes:
+    for name in _SESSION:
+        connection.query(f"SET {name} = ''")
+    for name, value in values.items():
+        if name not in _OPTIONS and not name.startswith("param_"):
+            connection.query(f"SET {name} = '{value}'")
+    if not query and body.startswith(b"INSERT"):
+        head, _, body = body.partition(b"\n")
+        query = head.decode()
+    bound = {name.removeprefix("param_"): value for name, value in values.items() if name.startswith("param_")}
+    if query.lstrip().upper().startswith("INSERT"):
+        head, _, layout = query.strip().rpartition(" FORMAT ")
+        with tempfile.NamedTemporaryFile(dir=os.environ.get("TMPDIR")) as file:
+            file.write(body)
+            file.flush()
+            connection.query(f"{head} FROM INFILE '{file.name}' COMPRESSION 'none' FORMAT {layout}")
+        return b""
+    text = query or body.decode()
+    return bytes(connection.query(text, "TabSeparated", params=bound).bytes())
+
+
+if __name__ == "__main__":
+    _serve(sys.argv[1], int(sys.argv[2]))

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -26,9 +27,11 @@ from codex_ingestd.forward.notes import Notes
 from codex_ingestd.forward.pace import Rate
 from codex_ingestd.forward.sink import Row, Watermark
 from codex_ingestd.forward.spool import Spool
+from tests.clickhouse import Server as Engine
 from tests.clickhouse import engine, rows, run
-from tests.commands import succeed
+from tests.commands import ROOT, succeed
 from tests.daemon import wait_for
+from tests.forward.proxy import Proxy
 from tests.forward.records import Recorded
 
 _SHARED = """
@@ -154,6 +157,42 @@ def test_a_forwarder_may_be_killed_at_any_time(record: Recorded, sink: str, kill
     assert _shared(sink, record) == record.rows()
 
 
+@pytest.fixture
+def server(tmp_path: Path, sink: str) -> Iterator[Engine]:
+    """The engine of `sink` behind HTTP, in a process of its own."""
+    server = Engine(tmp_path / "clickhouse")
+    server.start()
+    try:
+        yield server
+    finally:
+        server.kill()
+
+
+@pytest.mark.parametrize("rounds", [1, pytest.param(5, marks=pytest.mark.long)])
+def test_whatever_fails_delays_and_doubles_nothing(record: Recorded, server: Engine, rounds: int) -> None:
+    """Over HTTP: a network that fails in every way, a server and a forwarder that are killed."""
+    direct = f"clickhouse://127.0.0.1:{server.port}/default"
+    record.write("s", 0, 10)
+    assert record.forward(direct).returncode == 0
+    with Proxy(server.port) as network:
+        url = direct.replace(str(server.port), str(network.port))
+        troubles: list[Callable[[], None]] = [partial(network.fail, how) for how in ("swallow", "reset", "half_close")]
+        process = record.start(url, "--forward-timeout", "3")
+        try:
+            for number, fail in enumerate([*troubles, server.kill, process.kill] * rounds):
+                record.write("s", 1000 + number * 1000, 500)
+                fail()
+                record.write("s", 1500 + number * 1000, 500)
+                if fail == server.kill:
+                    server.start()
+                if process.poll() is not None:
+                    process = record.start(url, "--forward-timeout", "3")
+                wait_for(lambda: _shared(direct, record) == record.rows(), 180, "the rows at the sink")
+        finally:
+            process.terminate()
+            assert process.wait(60) == 0
+
+
 def test_rows_that_change_are_brought_up_to_date(record: Recorded, sink: str) -> None:
     """Readers get the same from the views there as from those here: the last state of each."""
     source = record.logs / "claude.jsonl"
@@ -212,6 +251,13 @@ def test_a_clone_is_refused(record: Recorded, tmp_path: Path, sink: str) -> None
     assert rows(sink, "SELECT count() FROM sink_events") == [(15,)]
 
 
+def _erase(url: str) -> None:
+    """What the README says that an administrator does."""
+    text = (ROOT / "daemon/codex_ingestd/forward/clickhouse/README.md").read_text()
+    erasing = text.partition("## Erasing")[2].partition("```sql\n")[2].partition("```")[0]
+    run(url, *erasing.strip().removesuffix(";").split(";\n"))
+
+
 def test_a_purged_session_is_told(record: Recorded, sink: str) -> None:
     """Its tombstone goes along; its rows stay until somebody deletes them, and aren't shown."""
     record.write("s", 0, 10)
@@ -222,6 +268,8 @@ def test_a_purged_session_is_told(record: Recorded, sink: str) -> None:
     assert [(*row[:2], row[3]) for row in rows(sink, told)] == [(*row[:2], row[3]) for row in record.local(told)] != []
     assert rows(sink, "SELECT count() FROM sink_events") == [(10,)]
     assert rows(sink, "SELECT count() FROM session_events") == [(0,)]
+    _erase(sink)
+    assert rows(sink, "SELECT count() FROM sink_events") == [(0,)]
 
 
 def test_text_that_was_taken_out_later_is_not_shown(record: Recorded, sink: str) -> None:
@@ -232,8 +280,10 @@ def test_text_that_was_taken_out_later_is_not_shown(record: Recorded, sink: str)
     generation = "SELECT host_id, 's', id"
     for offset, at in ((first, 1e10), (second, 0.0)):
         run(sink, f"INSERT INTO sink_redacted_spans {generation}, {offset + 3}, 5, 'r', {at}, 1 FROM sink_generations")
-    shown = rows(sink, "SELECT message FROM session_events ORDER BY seq")
-    assert [message for (message,) in shown] == ["a word 0", "", "a word 2", "a word 3", "a word 4"]
+    query = "SELECT message FROM session_events WHERE seq <= 3 ORDER BY seq"
+    assert rows(sink, query) == [("a word 0",), ("",), ("a word 2",)]
+    _erase(sink)
+    assert rows(sink, query) == [("a word 0",), ("[REDACTED]",), ("a word 2",)]
 
 
 def test_the_replicated_engines_are_understood(sink: str) -> None:

@@ -127,7 +127,9 @@ def test_a_batch_of_unknown_fate_comes_once(record: Recorded, sink: str, table: 
         closing(Spool(str(record.database), sink)) as spool,
         closing(ClickHouseSink(parse(sink), host(writer, str(record.database)), server)) as shared,
     ):
-        Forwarder(str(record.database), spool, shared, Notes(writer, "", sink), Rate(None)).once()
+        notes = Notes(writer, str(record.database), sink)
+        with closing(Forwarder(str(record.database), spool, shared, notes, Rate(None))) as forwarder:
+            forwarder.once()
         assert server.late
         server.insert(*server.late[0])
     assert _shared(sink, record) == record.rows()

@@ -290,8 +290,7 @@ class Spool:
         high = low | 0xFFFFFFFFFF
         spans = self._spans(state) if before.event and (state.spans or 0) > state.told_spans else ()
         events, more = self._rows(_EVENTS, (now.began, max(low - 1, before.event), high, limit), room, _EVENT_TEXTS)
-        if events and self._secrecy is not None:
-            events = self._secrecy.hide(self._connection, generation, events)
+        events = self._hidden(generation, events)
         rejects: list[Row] = []
         if not more:
             rejects, more = self._rows(_REJECTS, (max(low - 1, before.reject), high, limit), room, _REJECT_TEXTS)
@@ -318,6 +317,12 @@ class Spool:
             spans,
         )
 
+    def _hidden(self, generation: int, events: list[Row]) -> list[Row]:
+        """The events without what stays at home."""
+        if not events or self._secrecy is None:
+            return events
+        return self._secrecy.hide(self._connection, generation, events)
+
     def _between(self, before: Watermark, after: Watermark) -> Part | None:
         """What lies behind one watermark and up to another; None where one end isn't at the sink, or the other here."""
         with self._read():
@@ -328,6 +333,7 @@ class Spool:
             events: Any = self._connection.execute(
                 _EVENTS, (began, max(low - 1, before.event), after.event, -1)
             ).fetchall()
+            events = self._hidden(before.generation, events)
             rejects: Any = self._connection.execute(
                 _REJECTS, (max(low - 1, before.reject), after.reject, -1)
             ).fetchall()

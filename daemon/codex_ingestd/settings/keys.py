@@ -128,8 +128,8 @@ KEYS = {
             (),
             ("CODEX_FORWARD_TO",),
             True,
-            "Ship what is committed to this PostgreSQL; may be given again. A password comes from a file or the"
-            " environment, never from here.",
+            "Ship what is committed to this PostgreSQL or ClickHouse; may be given again. A password comes from a file"
+            " or the environment, never from here.",
             "URL",
             several=True,
         ),

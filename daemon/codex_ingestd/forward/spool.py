@@ -337,8 +337,6 @@ class Spool:
             rejects: Any = self._connection.execute(
                 _REJECTS, (max(low - 1, before.reject), after.reject, -1)
             ).fetchall()
-        if events and self._secrecy is not None:
-            events = self._secrecy.hide(self._connection, before.generation, events)
         for rows, first, last in ((events, before.event, after.event), (rejects, before.reject, after.reject)):
             if last != (rows[-1][0] if rows else first):
                 return None

@@ -1,4 +1,4 @@
-"""What a query is asked of: SQLite by apsw's connection, or another engine by one that answers alike.
+"""What a query is asked of: SQLite by apsw's connection or one that answers alike, or a server by one of its own.
 
 The queries of this room are written in what both SQLite and PostgreSQL take; where an engine lacks a function, its own
 schema has one of that name. Only full-text search is asked of each engine in its own words.
@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from types import TracebackType
 from typing import Any, Protocol
-
-import apsw
 
 
 class Rows(Protocol):
@@ -34,6 +32,10 @@ class Connection(Protocol):
     ) -> bool | None: ...
 
 
+class Shared:
+    """What a server's connection is as well: it has the sessions of many hosts."""
+
+
 # Whether a folder is a project's, which is named by its whole path, or by the end of it.
 OF_PROJECT = "({path} = :project OR substr({path}, length({path}) - length(:project)) = '/' || :project)"
 _RELATION = "SELECT 1 FROM sqlite_schema WHERE type IN ('table', 'view') AND name = ?"
@@ -47,7 +49,7 @@ def scalar(connection: Connection, query: str, values: Any = ()) -> Any:
 
 def is_local(connection: Connection) -> bool:
     """Whether it is a database of this machine, and of nothing but this machine's sessions."""
-    return isinstance(connection, apsw.Connection)
+    return not isinstance(connection, Shared)
 
 
 def has_relation(connection: Connection, name: str) -> bool:

@@ -19,7 +19,7 @@ from psycopg import conninfo
 from tzlocal import get_localzone_name
 
 from codex.logging.errors import CodexLoggingError, ConfigError, DatabaseError, DatabaseMissingError
-from codex.logs.read.engine import Rows
+from codex.logs.read.engine import Rows, Shared
 
 _CONNECT_SECONDS = 10
 # What else libpq does for as long as the system lets it: a server that was unplugged is given up after this.
@@ -48,7 +48,7 @@ class NoSuchHostError(CodexLoggingError):
     exit_code = 2
 
 
-class Postgres:
+class Postgres(Shared):
     """A connection that reads; each query is a transaction, or all of a `with` block are one."""
 
     def __init__(self, url: str, host: str | None = None) -> None:

@@ -15,7 +15,7 @@ import apsw
 from codex.logging.events import iso_time
 from codex.logging.store import search_index
 from codex.logs.query import Query
-from codex.logs.read.engine import Connection
+from codex.logs.read.engine import Connection, is_local
 from codex.logs.read.filters import lives_of
 from codex.logs.read.fts5 import Fts5
 from codex.logs.read.index import Candidate, Index
@@ -111,8 +111,8 @@ def search(
 
 def _index(connection: Connection) -> Index:
     """The engine's own; a server's is loaded where there is one."""
-    if isinstance(connection, apsw.Connection):
-        return Fts5(connection)
+    if is_local(connection):
+        return Fts5(connection)  # type: ignore[arg-type]  # apsw's, or one that answers alike
     from codex.logs.read.tsearch import TextSearch
 
     return TextSearch(connection)

@@ -211,6 +211,13 @@ def test_what_cant_be_written_is_one_warning(append: Append, log: Path, caplog: 
     assert "8 bytes" in caplog.text
 
 
+@pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="needs a folder that takes no folders")
+def test_a_folder_that_cant_be_made_is_one_warning(caplog: pytest.LogCaptureFixture) -> None:
+    """Where a folder that is there says of a new one in it that there is no such place."""
+    append_ndjson("/proc/nowhere/sessions/s.ndjson", {"n": 1})
+    assert [record.levelno for record in caplog.records] == [logging.WARNING]
+
+
 def test_a_vanished_working_folder_is_one_warning(
     log_dir: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

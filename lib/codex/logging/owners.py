@@ -8,17 +8,14 @@ import stat
 
 def make_folders(path: str) -> None:
     """Make a folder, and those above it that are missing, each with mode 0700. Raises OSError."""
+    above = os.path.dirname(path)
+    if above not in ("", path) and not os.path.isdir(above):
+        make_folders(above)
     try:
         os.mkdir(path, 0o700)
     except FileExistsError:
         if not os.path.isdir(path):
             raise
-    except FileNotFoundError:
-        above = os.path.dirname(path)
-        if not above or above == path:
-            raise
-        make_folders(above)
-        make_folders(path)
 
 
 def others_may_write(status: os.stat_result) -> bool:

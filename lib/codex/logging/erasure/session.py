@@ -34,11 +34,6 @@ class Share(NamedTuple):
     old_rows: int = 0
     kept: tuple[str, ...] = ()
 
-    @property
-    def is_anything(self) -> bool:
-        """Whether there is, or was, anything of it."""
-        return bool(self.places or self.files or self.old_rows)
-
 
 def foreseen(store: Store, session_id: str, streams: Sequence[Stream], wanted: Parts) -> Share:
     """What is to be erased. Raises SourceError, DatabaseError."""

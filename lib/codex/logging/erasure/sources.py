@@ -6,15 +6,14 @@ It stays the same file, as long as it was, so that who has it open for appending
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import portalocker
 
-from codex.logging.errors import SourceBusyError, SourceChangedError, SourceError
+from codex.logging.errors import SourceChangedError, SourceError
 from codex.logging.ingest.beneath import open_beneath
-from codex.logging.ingest.sources import Facts, Location, facts_of, look
+from codex.logging.ingest.sources import Facts, Location, facts_of, lock, look, read_exactly
 
 _LOCK_SECONDS = 10.0
 _POLL_SECONDS = 0.005
@@ -41,16 +40,7 @@ class Overwritten:
 
     def read(self, offset: int, length: int) -> bytes:
         """The bytes from `offset`. Raises SourceChangedError where there are fewer, SourceError."""
-        data = b""
-        try:
-            while len(data) < length:
-                more = os.pread(self._descriptor, length - len(data), offset + len(data))
-                if not more:
-                    raise SourceChangedError(f"{self._path} was truncated while it was read")
-                data += more
-        except OSError as error:
-            raise SourceError(f"{self._path}: {error.strerror}") from error
-        return data
+        return read_exactly(self._descriptor, self._path, offset, length)
 
     def overwrite(self, offset: int, data: bytes) -> None:
         """Put other bytes there. Raises SourceError."""
@@ -84,25 +74,10 @@ def opened(seen: Facts) -> Iterator[Overwritten]:
     except OSError as error:
         raise SourceError(f"{path}: {error.strerror}", hint="Give this user the right to write it.") from error
     try:
-        _lock(descriptor, path)
+        lock(descriptor, path, _ALONE, _LOCK_SECONDS, "Erase again later.", _POLL_SECONDS)
         here, named = facts_of(seen.location, os.fstat(descriptor)), look(seen.location)
         if named is None or not named.identity == here.identity == seen.identity:
             raise SourceChangedError(f"{path} was replaced while it was opened")
         yield Overwritten(descriptor, seen.location)
     finally:
         os.close(descriptor)
-
-
-def _lock(descriptor: int, path: str) -> None:
-    deadline = time.monotonic() + _LOCK_SECONDS
-    while True:
-        try:
-            portalocker.lock(descriptor, _ALONE)
-        except portalocker.AlreadyLocked as error:
-            if time.monotonic() >= deadline:
-                raise SourceBusyError(f"{path} is locked by another process", hint="Erase again later.") from error
-            time.sleep(_POLL_SECONDS)
-        except portalocker.LockException as error:
-            raise SourceError(f"{path} can't be locked: {error}", hint="Its file system must have locks.") from error
-        else:
-            return

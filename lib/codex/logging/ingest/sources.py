@@ -22,6 +22,7 @@ from codex.logging.ingest.packed import Unpacked
 _NAME = re.compile(r"(?P<key>.+\.(?:ndjson|jsonl))(?:\.(?P<number>[1-9][0-9]*)|(?P<packed>\.zst))?", re.DOTALL)
 _SHARED = portalocker.LockFlags.SHARED | portalocker.LockFlags.NON_BLOCKING
 _LOCK_POLL_SECONDS = 0.0001
+_BUSY_HINT = "Its lines are read when that process lets go; `codex-ingestd status` shows the lag."
 
 
 class Location(NamedTuple):
@@ -212,7 +213,7 @@ class Source:
         self._start, self._window = 0, b""
         self._descriptor = _open(self.location)
         try:
-            _lock_shared(self._descriptor, self.location.path, wait)
+            lock(self._descriptor, self.location.path, _SHARED, wait, _BUSY_HINT)
             self.facts = facts_of(self.location, _status(self._descriptor, self.location.path))
             named = look(self.location)
             if named is None or not named.identity == self.facts.identity == seen.identity:
@@ -245,16 +246,7 @@ class Source:
             return self._window[start : start + length]
         if self._unpacked is not None:
             return self._unpacked.read(offset, length)
-        try:
-            data = os.pread(self._descriptor, length, offset)
-            while len(data) < length:
-                more = os.pread(self._descriptor, length - len(data), offset + len(data))
-                if not more:
-                    raise SourceChangedError(f"{self.location.path} was truncated while it was read")
-                data += more
-        except OSError as error:
-            raise SourceError(f"{self.location.path}: {error.strerror}") from error
-        return data
+        return read_exactly(self._descriptor, self.location.path, offset, length)
 
     def prefetch(self, offset: int, length: int) -> None:
         """Read at most `length` bytes from `offset` at once: later reads of them give what stood there together."""
@@ -280,18 +272,40 @@ def _status(descriptor: int, path: str) -> os.stat_result:
         raise SourceError(f"{path}: {error.strerror}") from error
 
 
-def _lock_shared(descriptor: int, path: str, wait: float) -> None:
+def read_exactly(descriptor: int, path: str, offset: int, length: int) -> bytes:
+    """The `length` bytes of a file from `offset`. Raises SourceChangedError where there are fewer, SourceError."""
+    try:
+        data = os.pread(descriptor, length, offset)
+        while len(data) < length:
+            more = os.pread(descriptor, length - len(data), offset + len(data))
+            if not more:
+                raise SourceChangedError(f"{path} was truncated while it was read")
+            data += more
+    except OSError as error:
+        raise SourceError(f"{path}: {error.strerror}") from error
+    return data
+
+
+def lock(
+    descriptor: int,
+    path: str,
+    flags: portalocker.LockFlags,
+    wait: float,
+    hint: str,
+    poll: float = _LOCK_POLL_SECONDS,
+) -> None:
+    """Have a file's lock within `wait` seconds; it is tried each `poll` seconds.
+
+    Raises SourceBusyError, with the hint, where somebody else keeps it, SourceError where it can't be locked.
+    """
     deadline = time.monotonic() + wait
     while True:
         try:
-            portalocker.lock(descriptor, _SHARED)
+            portalocker.lock(descriptor, flags)
         except portalocker.AlreadyLocked as error:
             if time.monotonic() >= deadline:
-                raise SourceBusyError(
-                    f"{path} is locked by another process",
-                    hint="Its lines are read when that process lets go; `codex-ingestd status` shows the lag.",
-                ) from error
-            time.sleep(_LOCK_POLL_SECONDS)
+                raise SourceBusyError(f"{path} is locked by another process", hint=hint) from error
+            time.sleep(poll)
         except portalocker.LockException as error:
             raise SourceError(f"{path} can't be locked: {error}", hint="Its file system must have locks.") from error
         else:

@@ -124,6 +124,15 @@ def test_a_signal_drains_and_ends_well(daemon: Daemon, log_dir: Path, number: in
     assert not list(log_dir.glob(".codex*")), "the sentinel is left behind"
 
 
+def test_an_abort_tells_where_each_thread_stands(daemon: Daemon, log_dir: Path) -> None:
+    """SIGABRT, as systemd's watchdog sends it to a loop that stands still, leaves the threads' frames in the log."""
+    daemon.start()
+    assert daemon.stop(number=signal.SIGABRT) == -signal.SIGABRT
+    said = daemon.log.read_text("utf-8")
+    assert "Fatal Python error: Aborted" in said
+    assert "in _serve" in said, "no word of the loop"
+
+
 def test_status_with_and_without_a_daemon(daemon: Daemon, log_dir: Path) -> None:
     """Status tells offsets, sizes, lag and rejects; with a daemon its pid, without one what is not yet taken."""
     daemon.start()

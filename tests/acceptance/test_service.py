@@ -102,7 +102,10 @@ def a_killed_service_comes_back(service: Unit) -> None:
 
 
 def a_frozen_service_is_replaced(service: Unit) -> None:
-    """A process that stands still is ended by the watchdog, tells the journal where it stood, and is started anew."""
+    """A process that stands still is ended by the watchdog, which the journal tells, and is started anew.
+
+    Where a thread stood, test_daemon.py asks: here they all go on, for a moment, while the abort reads their frames.
+    """
     changed = "/run/systemd/system/codex-ingestd.service.d"
     service.lab.shell(f"mkdir {changed} && cat > {changed}/soon.conf", given=b"[Service]\nWatchdogSec=4s\n")
     service.systemctl("daemon-reload")
@@ -112,9 +115,8 @@ def a_frozen_service_is_replaced(service: Unit) -> None:
     service.append("frozen", "meanwhile")
     service.wait_for_ready(before)
     service.wait_for_messages("frozen", "meanwhile")
-    journal = service.journal()
-    assert "Watchdog timeout" in journal
-    assert "in _serve" in journal, "no traceback of the thread that stood still"
+    wait_for(lambda: "Fatal Python error: Aborted" in service.journal(), 30, "the abort's word")
+    assert "Watchdog timeout" in service.journal()
     service.lab.shell(f"rm -r {changed}")
     service.systemctl("daemon-reload")
     service.systemctl("restart codex-ingestd")

@@ -15,7 +15,7 @@ import pytest
 from codex.logging import append_ndjson, import_all
 from codex.logging.restore import restored
 from codex.logging.store.connection import open_reader
-from codex.logging.store.sqlite import read_streams
+from codex.logging.store.streams import read_streams
 from tests.commands import BIN, ROOT, UNPRIVILEGED, shell, succeed
 from tests.daemon import Daemon, wait_for
 from tests.record import everything

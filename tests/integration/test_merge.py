@@ -17,7 +17,8 @@ from codex.logging.restore import restored
 from codex.logging.store.connection import open_reader, scalar
 from codex.logging.store.merge import LONG_REST_SECONDS, MERGED_BYTES, REST_SECONDS, merge, merge_next
 from codex.logging.store.segments import compress
-from codex.logging.store.sqlite import Store, read_streams
+from codex.logging.store.sqlite import Store
+from codex.logging.store.streams import read_streams
 from codex.logging.targets import targets
 from codex.logging.verify import check
 from tests.importer import Importer

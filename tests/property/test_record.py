@@ -25,7 +25,8 @@ from codex.logging.rebuild import begin, rebuild
 from codex.logging.restore import restored
 from codex.logging.store.connection import scalar
 from codex.logging.store.merge import merge
-from codex.logging.store.sqlite import Store, read_streams
+from codex.logging.store.sqlite import Store
+from codex.logging.store.streams import read_streams
 from codex.logging.targets import targets
 from codex.logging.verify import check
 from tests.daemon import wait_for

@@ -13,7 +13,8 @@ from codex.logging.restore import raw_line
 from codex.logging.secrets.placeholder import key_of
 from codex.logging.staging import traces
 from codex.logging.store.connection import scalar
-from codex.logging.store.sqlite import Store, read_streams
+from codex.logging.store.sqlite import Store
+from codex.logging.store.streams import read_streams
 from codex.logging.wiping import is_unwiped, wipe
 
 _PENDING = "unerased"

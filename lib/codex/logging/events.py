@@ -147,6 +147,14 @@ class Identity(NamedTuple):
     forked_from: str | None = None
 
 
+class Ending(NamedTuple):
+    """How a generation ends, perhaps because another begins; one that it supersedes leaves the default view."""
+
+    generation: int
+    how: str
+    superseded: bool
+
+
 class Stream(NamedTuple):
     """One logical append-only log with its generations, oldest first. `key` is its path under `root`."""
 
@@ -183,6 +191,22 @@ class Stream(NamedTuple):
     def having(self, changed: Generation) -> Stream:
         """The stream with one of its generations in another state."""
         return self._replace(generations=tuple(changed if g.id == changed.id else g for g in self.generations))
+
+    def ended(self, ending: Ending, now: float, successor: int | None = None) -> Stream:
+        """The stream once one of its generations has ended, with the generation that began instead."""
+        former = next(g for g in self.generations if g.id == ending.generation)
+        superseded_by = successor if ending.superseded else None
+        return self.having(former._replace(ended=now, how=ending.how, superseded_by=superseded_by))
+
+    def advanced(self, after: Generation) -> Stream:
+        """The stream once a generation has new lines, or begins; lines of an older one move the current numbers on."""
+        known = self.generations
+        if known and known[-1].id == after.id:
+            return self._replace(generations=(*known[:-1], after))
+        if all(g.id != after.id for g in known):
+            return self._replace(generations=(*known, after), state="live")
+        current = known[-1]._replace(cursor=known[-1].cursor._replace(seq=after.cursor.seq))
+        return self.having(after).having(current)
 
 
 class Summary(NamedTuple):

@@ -17,7 +17,8 @@ from codex.logging.ingest.packed import Unpacked
 from codex.logging.ingest.sources import Facts, Location, facts_of, look, survey
 from codex.logging.store import legacy
 from codex.logging.store.connection import immediate, translated
-from codex.logging.store.sqlite import Store, read_streams
+from codex.logging.store.sqlite import Store
+from codex.logging.store.streams import read_streams
 from codex.logging.targets import Finding, targets_of
 from codex.logging.verify import check
 from codex.logging.wiping import is_unwiped, note_unwiped, wipe

@@ -57,7 +57,7 @@ class Opened(NamedTuple):
     def streams(self, session_id: str) -> list[Stream]:
         """The streams that may hold lines of the session. Raises CodexLoggingError where there is no such session."""
         if self.single and self.has_rows(session_id):
-            from codex.logging.store.sqlite import read_streams
+            from codex.logging.store.streams import read_streams
 
             return read_streams(self.connection)
         from codex.logging.restore import session_streams
@@ -147,7 +147,7 @@ class _Again:
 def _is_taken(database: str, log_dir: str, files: Iterable[Facts]) -> bool:
     """Whether nothing is pending, by the rule of who imports, without loading what imports."""
     from codex.logging.ingest.looks import Looks
-    from codex.logging.store.sqlite import read_watermarks
+    from codex.logging.store.streams import read_watermarks
 
     looks = Looks(time.monotonic, time.time)
     with closing(open_reader(database)) as connection, translated(database):

@@ -27,7 +27,8 @@ from codex.logging.store.disk import sync
 from codex.logging.store.record import Record
 from codex.logging.store.rows import rows_of
 from codex.logging.store.segments import Chain, link
-from codex.logging.store.sqlite import Store, read_ledger, read_streams
+from codex.logging.store.sqlite import Store
+from codex.logging.store.streams import read_ledger, read_streams
 from codex.logging.targets import Finding, Masked, SourceFile, Target, targets
 from codex.logging.verify import has_sound_bytes
 

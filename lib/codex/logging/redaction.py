@@ -30,7 +30,8 @@ from codex.logging.store.record import Record
 from codex.logging.store.rows import rows_of
 from codex.logging.store.segments import START, Chain, link
 from codex.logging.store.spans import Span, masked, proof
-from codex.logging.store.sqlite import Store, read_streams
+from codex.logging.store.sqlite import Store
+from codex.logging.store.streams import read_streams
 
 _ROWS = ("events", "ingest_rejects", "segments")
 _TOLD = ("summaries", "usage", "redacted_spans")

@@ -11,7 +11,7 @@ from codex.logging.errors import CodexLoggingError
 from codex.logging.events import Generation, Stream
 from codex.logging.store.connection import scalar
 from codex.logging.store.record import Record
-from codex.logging.store.sqlite import read_streams
+from codex.logging.store.streams import read_streams
 
 _PLACE = """
 SELECT generation, "offset" FROM events WHERE id BETWEEN ?1 AND ?2

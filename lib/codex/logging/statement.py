@@ -20,7 +20,7 @@ from codex.logging.errors import ConfigError
 from codex.logging.events import iso_time
 from codex.logging.secrets.placeholder import keyed
 from codex.logging.store.connection import has_relation
-from codex.logging.store.sqlite import read_streams
+from codex.logging.store.streams import read_streams
 from codex.logging.targets import Finding, Target
 
 _ERASED = """

@@ -19,7 +19,7 @@ from codex.logging.ingest.reader import Limits, next_chunk
 from codex.logging.ingest.sources import Facts, Location, facts_of, survey
 from codex.logging.store.connection import has_relation, scalar
 from codex.logging.store.spans import Span, masked
-from codex.logging.store.sqlite import read_stream_of, read_streams
+from codex.logging.store.streams import read_stream_of, read_streams
 
 _TOMBSTONE = "SELECT length, chain FROM tombstones WHERE generation = ?"
 _TOMBSTONES = "SELECT generation, length, chain FROM tombstones"

@@ -25,7 +25,8 @@ from codex.logging.ingest.sources import Facts, Location, Source, survey
 from codex.logging.store.rows import Rows
 from codex.logging.store.segments import Chain, compress, link
 from codex.logging.store.spans import Span
-from codex.logging.store.sqlite import Store, Watermark
+from codex.logging.store.sqlite import Store
+from codex.logging.store.streams import Watermark
 
 _MOST_STREAMS = 50_000
 _MOST_GENERATIONS = 512  # each of a KiB or two; one that isn't remembered costs a read of the database

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hashlib import blake2b
 from typing import NamedTuple, Protocol
 
-from codex.logging.events import Cursor, Generation, Stream
+from codex.logging.events import Cursor, Ending, Generation, Stream
 from codex.logging.ingest.reader import Bytes
 from codex.logging.ingest.sources import Facts
 
@@ -130,14 +130,6 @@ def base_of_rewrite(stream: Stream, former: Generation) -> int:
     """Where the numbering begins anew: at the superseded generation's base, behind what other files' lines took."""
     others = [generation.cursor.seq for generation in stream.standing if generation is not former]
     return max([former.base_seq, *others])
-
-
-class Ending(NamedTuple):
-    """How another generation ends when one begins; a superseded one leaves the default view."""
-
-    generation: int
-    how: str
-    superseded: bool
 
 
 class Life(NamedTuple):

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from codex.logging.events import Stream
 from codex.logging.ingest.sources import Facts, Location, survey
-from codex.logging.store.sqlite import Watermark
+from codex.logging.store.streams import Watermark
 
 QUIET_SECONDS = 2.0
 # File systems take the time from a clock that goes on in steps: 1 to 10 ms on Linux.

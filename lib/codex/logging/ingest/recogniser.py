@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator
 
 from codex.logging.config import LINE_LIMIT
 from codex.logging.errors import SourceChangedError
-from codex.logging.events import Cursor, Generation, Stream
+from codex.logging.events import Cursor, Ending, Generation, Stream
 from codex.logging.ingest import ledger
 from codex.logging.ingest.formats import named
-from codex.logging.ingest.ledger import Ending, Glance, Life
+from codex.logging.ingest.ledger import Glance, Life
 from codex.logging.ingest.lines import decode_tail
 from codex.logging.ingest.sources import Location, Source, look_live, survey
 from codex.logging.store.segments import START

@@ -11,9 +11,9 @@ import zstandard
 from codex.logging.errors import DatabaseError
 from codex.logging.events import Reject, Summary
 from codex.logging.store import search_index, segments
+from codex.logging.store.inserts import INSERT_EVENT, INSERT_REJECT, INSERT_SUMMARY, INSERT_USAGE
 from codex.logging.store.rows import Row, Rows, reject_row, summary_row
 from codex.logging.store.segments import Chain
-from codex.logging.store.sqlite import INSERT_EVENT, INSERT_REJECT, INSERT_SUMMARY, INSERT_USAGE
 
 _SEGMENTS = "SELECT id, end_offset FROM segments WHERE id BETWEEN ? AND ? ORDER BY id"
 _SEGMENT = "SELECT chain, bytes FROM segments WHERE id = ?"

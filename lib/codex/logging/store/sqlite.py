@@ -5,55 +5,37 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from itertools import islice
-from typing import Any, NamedTuple
 
 import apsw
 
 from codex.logging.errors import StaleWatermarkError
-from codex.logging.events import Cursor, Generation, Stream, Summary
-from codex.logging.store import search_index, segments, spans
+from codex.logging.events import Ending, Generation, Stream, Summary
+from codex.logging.store import search_index, segments
 from codex.logging.store.connection import immediate, open_writer, scalar, translated
+from codex.logging.store.inserts import Inserts
 from codex.logging.store.record import Record
-from codex.logging.store.rows import Row, Rows, reject_row, summary_row
-
-_GENERATION_COLUMNS = (
-    'id, stream, device, inode, head_length, head, marker, "offset", seq, lines, line_seq, parts, skip_from,'
-    " skip_reason, base_seq, chain, block, modified, began, ended, how, superseded_by"
+from codex.logging.store.rows import Rows
+from codex.logging.store.streams import (
+    LEDGER,
+    Watermark,
+    read_ledger,
+    read_live_keys,
+    read_roots,
+    read_stream,
+    read_stream_by_id,
+    read_streams_by_identity,
+    read_watermarks,
 )
-_STREAM_COLUMNS = "id, root, path, session_id, format, error, parent_session_id, forked_from, state"
-_SELECT_GENERATIONS = f"SELECT {_GENERATION_COLUMNS} FROM generations WHERE stream = ? ORDER BY id"  # noqa: S608
-_SELECT_STREAM = f"SELECT {_STREAM_COLUMNS} FROM streams WHERE root = ? AND path = ?"  # noqa: S608
-_SELECT_STREAM_BY_ID = f"SELECT {_STREAM_COLUMNS} FROM streams WHERE id = ?"  # noqa: S608
-_SELECT_STREAM_OF = f"""
-SELECT {_STREAM_COLUMNS} FROM streams WHERE id = (SELECT stream FROM generations WHERE id = ?)"""  # noqa: S608
-_SELECT_ALL_GENERATIONS = f"SELECT {_GENERATION_COLUMNS} FROM generations ORDER BY id"  # noqa: S608
-_SELECT_ALL_STREAMS = f"SELECT {_STREAM_COLUMNS} FROM streams ORDER BY id"  # noqa: S608
-_ROOTS = """
-WITH RECURSIVE found (root) AS (
-    SELECT min(root) FROM streams
-    UNION ALL SELECT (SELECT min(root) FROM streams WHERE root > found.root) FROM found WHERE root IS NOT NULL)
-SELECT root FROM found WHERE root IS NOT NULL"""
-_WATERMARKS = """
-SELECT s.path, g.device, g.inode, g."offset", g.modified, g.how IS NOT 'rotated'
-FROM streams AS s JOIN generations AS g ON g.stream = s.id
-WHERE s.root = ? AND g.superseded_by IS NULL
-  AND (g.how = 'rotated' OR g.ended IS NULL AND coalesce(g.how, 'moved') = 'moved')
-ORDER BY g.id"""
+
 _VERSION = "PRAGMA data_version"
+_ID_OF_STREAM = "SELECT id FROM streams WHERE root = ? AND path = ?"
 _STREAM_AT = """
 SELECT id, EXISTS (SELECT 1 FROM generations WHERE stream = streams.id) FROM streams WHERE root = ? AND path = ?"""
 _STREAMS_SHARING = """
 SELECT s.root, s.path FROM generations AS g JOIN streams AS s ON s.id = g.stream
 WHERE g.device = ? AND g.inode = ? AND s.id <> ?"""
-_LEDGER = {
-    "streams": "id, root, path, session_id, parent_session_id, forked_from, format, state",
-    "generations": 'id, stream, device, inode, head_length, head, marker, "offset", seq, lines, line_seq, parts,'
-    " skip_from, skip_reason, base_seq, chain, block, modified, began, committed_at, ended, how",
-    "tombstones": "generation, session_id, length, lines, chain, purged_at",
-}
 _NAME = "SELECT key, value FROM meta WHERE key = 'database_id'"
 _KEEP_NAME = "INSERT INTO meta VALUES (?, ?)"
 _NOTHING_INGESTED = f"""
@@ -76,54 +58,10 @@ UPDATE generations SET head_length = ?, head = ?, marker = ?, "offset" = ?, seq 
 WHERE id = ? AND "offset" = ? AND seq = ? AND chain = ? AND superseded_by IS NULL AND how IS NOT 'purged'"""
 _LATEST_GENERATION = "SELECT id, seq FROM generations WHERE stream = ? ORDER BY id DESC LIMIT 1"
 _MOVE_SEQ = "UPDATE generations SET seq = ? WHERE id = ? AND seq = ?"
-INSERT_EVENT = """
-INSERT INTO events (id, ts, role, kind, message, meta, tool, model, call_id, parent, inherited, "offset", length)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
-_SET_TEXTS = """
-UPDATE events SET message = CAST(held('message') AS TEXT), meta = CAST(held('meta') AS TEXT) WHERE id = ?"""
-INSERT_REJECT = """
-INSERT INTO ingest_rejects (id, session_id, seq, length, reason, detail) VALUES (?, ?, ?, ?, ?, ?)"""
-_INSERT_SEGMENT = """
-INSERT INTO segments (id, end_offset, first_seq, lines, chain, bytes) VALUES (?, ?, ?, ?, ?, ?)"""
-INSERT_SUMMARY = """
-INSERT OR REPLACE INTO summaries VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
 _SELECT_SUMMARY = """
 SELECT "offset", cwd, branch, "commit", title, models, started, last_event, ended, events, turns, tool_calls, errors,
        state, carry
 FROM summaries WHERE generation = ?"""
-# Of the lines that tell of one call the one with the most output counts, the first among equals.
-INSERT_USAGE = """
-INSERT INTO usage VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-ON CONFLICT DO UPDATE SET
-    repeated = repeated + excluded.repeated + iif(
-        excluded.output > output, input + cache_read + cache_write + output,
-        excluded.input + excluded.cache_read + excluded.cache_write + excluded.output),
-    event = iif(excluded.output > output, excluded.event, event),
-    ts = iif(excluded.output > output, excluded.ts, ts),
-    model = iif(excluded.output > output, excluded.model, model),
-    input = iif(excluded.output > output, excluded.input, input),
-    cache_read = iif(excluded.output > output, excluded.cache_read, cache_read),
-    cache_write = iif(excluded.output > output, excluded.cache_write, cache_write),
-    reasoning = iif(excluded.output > output, excluded.reasoning, reasoning),
-    output = max(excluded.output, output)"""
-
-_Held = dict[str, str | bytes | None]
-
-
-class Watermark(NamedTuple):
-    """Bytes taken of a stream's file, its time stamp (nanoseconds) then, and whether it was the live one."""
-
-    key: str
-    identity: tuple[int, int]
-    offset: int
-    modified: int
-    live: bool
-
-    @classmethod
-    def of(cls, generation: Generation, key: str) -> Watermark:
-        """Of a generation that is where the ledger says."""
-        how = generation.how
-        return cls(key, generation.identity, generation.cursor.offset, generation.modified, how != "rotated")
 
 
 class Store:
@@ -132,8 +70,7 @@ class Store:
     def __init__(self, path: str) -> None:
         self.path = path
         self.connection = open_writer(path)
-        self._held: _Held = {}
-        self.connection.create_scalar_function("held", _let_go(self._held), 1)
+        self._inserts = Inserts(self.connection)
         self._version: int = scalar(self.connection, _VERSION)
 
     def close(self) -> None:
@@ -161,20 +98,17 @@ class Store:
     def stream(self, root: str, key: str) -> Stream | None:
         """The stream whose live file is `key` under `root`."""
         with translated(self.path):
-            return self._stream(self.connection.execute(_SELECT_STREAM, (root, key)).fetchone())
+            return read_stream(self.connection, root, key)
 
     def streams_by_identity(self, identity: tuple[int, int]) -> list[Stream]:
         """The streams that have a generation with this device and inode."""
-        query = "SELECT DISTINCT stream FROM generations WHERE device = ? AND inode = ?"
         with translated(self.path):
-            found = [row[0] for row in self.connection.execute(query, identity)]
-            rows = [self.connection.execute(_SELECT_STREAM_BY_ID, (number,)).fetchone() for number in found]
-        return [stream for row in rows if (stream := self._stream(row))]
+            return read_streams_by_identity(self.connection, identity)
 
     def roots(self) -> list[str]:
         """The roots that any stream was found under."""
         with translated(self.path):
-            return [row[0] for row in self.connection.execute(_ROOTS)]
+            return read_roots(self.connection)
 
     def watermarks(self, root: str) -> Iterator[Watermark]:
         """How far each file under the root that is where the ledger says has been taken: it needs no second look."""
@@ -183,9 +117,8 @@ class Store:
 
     def live_keys(self, root: str) -> list[str]:
         """The live files' paths of the streams that were last seen present."""
-        query = "SELECT path FROM streams WHERE root = ? AND state = 'live' ORDER BY id"
         with translated(self.path):
-            return [row[0] for row in self.connection.execute(query, (root,))]
+            return read_live_keys(self.connection, root)
 
     def recorded(self, generation: int, start: int, end: int) -> bytes:
         """The recorded bytes of a generation in [start, end). Raises DatabaseError where the record has a hole."""
@@ -211,12 +144,6 @@ class Store:
         rest = self.recorded(generation.id, start, offset) if offset > start else b""
         return segments.Chain(offset, generation.block, rest)
 
-    def _stream(self, row: tuple[object, ...] | None) -> Stream | None:
-        if row is None:
-            return None
-        rows = self.connection.execute(_SELECT_GENERATIONS, row[:1])
-        return _stream(row, tuple(map(_generation, rows)))
-
     def summary(self, generation: int) -> Summary:
         """What the generation's events come to so far."""
         with translated(self.path):
@@ -225,9 +152,7 @@ class Store:
 
     # -- the ledger and the rows, written
 
-    def commit(
-        self, stream: Stream, generation: Generation, rows: Rows, ending: tuple[int, str, bool] | None
-    ) -> Stream:
+    def commit(self, stream: Stream, generation: Generation, rows: Rows, ending: Ending | None) -> Stream:
         """Rows, rejects, segment and watermark in one transaction; `generation` is its state after the batch.
 
         A generation with id 0 begins here, and with `ending` (id, how, superseded) another one ends. Raises
@@ -242,10 +167,12 @@ class Store:
                 generation = self._begin_generation(stream, generation, now)
             if ending is not None:
                 self._end(ending, generation.id, now)
-            self._insert_rows(stream.session_id, rows.of(generation.id << 40))
-        return _with_generation(stream, generation, ending, now)
+            self._inserts.write(stream.session_id, rows.of(generation.id << 40))
+        if ending is not None:
+            stream = stream.ended(ending, now, generation.id)
+        return stream.advanced(generation)
 
-    def end(self, stream: Stream, ending: tuple[int, str, bool] | None, state: str | None = None) -> None:
+    def end(self, stream: Stream, ending: Ending | None, state: str | None = None) -> None:
         """Note that one of the stream's generations has ended, and how; `state` is the stream's from then on.
 
         Raises StaleWatermarkError, with nothing written, when the ledger no longer says this of the stream.
@@ -260,7 +187,7 @@ class Store:
         self,
         stream: Stream,
         found: Generation,
-        ending: tuple[int, str, bool] | None = None,
+        ending: Ending | None = None,
         place: tuple[str, str] | None = None,
     ) -> Stream:
         """Note a generation's file under its new identity and state, and the stream as live, and at a new place.
@@ -283,13 +210,16 @@ class Store:
             self.connection.execute(
                 "UPDATE streams SET root = ?, path = ?, state = 'live' WHERE id = ?", (root, key, stream.id)
             )
-        return _without(stream.having(found), ending, None, now)._replace(root=root, key=key, state="live")
+        stream = stream.having(found)
+        if ending is not None:
+            stream = stream.ended(ending, now)
+        return stream._replace(root=root, key=key, state="live")
 
     def copy_ledger(self, former: apsw.Connection) -> None:
         """Take over another database's streams and generations, with nothing ingested yet, under the same ids."""
         with translated(self.path), immediate(self.connection):
             for table, rows in read_ledger(former).items():
-                columns = _LEDGER[table]
+                columns = LEDGER[table]
                 places = ", ".join("?" * (columns.count(",") + 1))
                 self.connection.executemany(f"INSERT INTO {table} ({columns}) VALUES ({places})", rows)  # noqa: S608
             self.connection.execute(_NOTHING_INGESTED)
@@ -308,7 +238,7 @@ class Store:
         """
         now = time.time()
         with translated(self.path), immediate(self.connection):
-            known = self._stream(self.connection.execute(_SELECT_STREAM_BY_ID, (stream.id,)).fetchone())
+            known = read_stream_by_id(self.connection, stream.id)
             if known is None or [(g.id, g.cursor) for g in known.generations] != [
                 (g.id, g.cursor) for g in stream.generations
             ]:
@@ -360,7 +290,7 @@ class Store:
     def _check_known(self, stream: Stream) -> None:
         """Raise StaleWatermarkError when the ledger no longer says this of the stream; within a transaction."""
         if scalar(self.connection, _VERSION) != self._version:
-            known = self._stream(self.connection.execute(_SELECT_STREAM_BY_ID, (stream.id,)).fetchone())
+            known = read_stream_by_id(self.connection, stream.id)
             if known is None or known._replace(error=stream.error) != stream:
                 raise StaleWatermarkError("another importer changed the ledger of this stream first")
 
@@ -377,7 +307,7 @@ class Store:
         key = (stream.root, stream.key)
         names = (stream.session_id, stream.format, stream.parent, stream.forked_from)
         self.connection.execute(_INSERT_STREAM, (*key, *names))
-        return stream._replace(id=scalar(self.connection, _SELECT_STREAM, key))
+        return stream._replace(id=scalar(self.connection, _ID_OF_STREAM, key))
 
     def _check_alone(self, stream: Stream, identity: tuple[int, int]) -> None:
         """Raise StaleWatermarkError when another stream is of this very path; within a transaction."""
@@ -413,121 +343,9 @@ class Store:
         self.connection.execute("UPDATE streams SET state = 'live' WHERE id = ? AND state <> 'live'", (stream.id,))
         return new._replace(id=self.connection.last_insert_rowid(), stream=stream.id, began=now)
 
-    def _end(self, ending: tuple[int, str, bool], successor: int | None, now: float) -> None:
-        number, how, superseded = ending
+    def _end(self, ending: Ending, successor: int | None, now: float) -> None:
+        number, how, is_superseded = ending
         self.connection.execute(
             "UPDATE generations SET ended = ?, how = ?, superseded_by = ? WHERE id = ? AND how IS NOT 'purged'",
-            (now, how, successor if superseded else None, number),
+            (now, how, successor if is_superseded else None, number),
         )
-
-    def _insert_rows(self, session_id: str, rows: Rows) -> None:
-        execute, execute_many = self.connection.execute, self.connection.executemany
-        if rows.usage:
-            execute_many(INSERT_USAGE, rows.usage)
-        execute(INSERT_SUMMARY, summary_row(rows.key >> 40, rows.summary))
-        if rows.rejects:
-            execute_many(INSERT_REJECT, [reject_row(rows.key, session_id, reject) for reject in rows.rejects])
-        if rows.spans:
-            spans.write(self.connection, rows.key >> 40, rows.spans)
-        is_long, segment_rows = len(rows.pieces) > 1, _segment_rows(rows)
-        for row in islice(segment_rows, len(rows.pieces) - 1):
-            execute(_INSERT_SEGMENT, row)
-        if not is_long:
-            execute_many(INSERT_EVENT, rows.events)
-        while is_long and rows.events:
-            self._insert_long_event(rows.events)
-        execute(_INSERT_SEGMENT, next(segment_rows))  # the last: legacy.py's trigger looks at its events
-
-    def _insert_long_event(self, events: list[Row]) -> None:
-        """Insert the first event, and let go of its texts before SQLite makes the row: it needs two copies itself."""
-        number, ts, role, kind, message, meta, *rest = events.pop(0)
-        self._held.update(message=message, meta=meta)
-        del message, meta
-        try:
-            self.connection.execute(INSERT_EVENT, (number, ts, role, kind, "", None, *rest))
-            self.connection.execute(_SET_TEXTS, (number,))
-        finally:
-            self._held.clear()
-
-
-def _let_go(held: _Held) -> Callable[..., str | bytes | None]:
-    """The SQL function that gives one of the held texts; it knows no store, which would then never be collected."""
-    return lambda name: held.pop(name)
-
-
-def read_ledger(connection: apsw.Connection) -> dict[str, list[tuple[Any, ...]]]:
-    """The ledger's rows, by table: what a database that is built anew can't have from the bytes."""
-    return {
-        table: connection.execute(f"SELECT {columns} FROM {table} ORDER BY 1").fetchall()  # noqa: S608
-        for table, columns in _LEDGER.items()
-    }
-
-
-def _segment_rows(rows: Rows) -> Iterator[Row]:
-    """The batch's segments, each of one piece, which is let go of; lines are counted in the last of them."""
-    end = rows.before.offset
-    for chain in rows.chains:
-        start, end = end, end + len(rows.pieces[0])
-        frame = rows.frame or segments.compress(rows.pieces[0])
-        del rows.pieces[0]
-        lines = 0 if rows.pieces else rows.after.lines - rows.before.lines
-        yield (rows.key | start, end, rows.before.seq + 1, lines, chain, frame)
-
-
-def read_watermarks(connection: apsw.Connection, root: str) -> Iterator[Watermark]:
-    """What `Store.watermarks` gives, for readers."""
-    for key, device, inode, *rest in connection.execute(_WATERMARKS, (root,)):
-        yield Watermark(str(key), (device, inode), *rest)
-
-
-def read_streams(connection: apsw.Connection) -> list[Stream]:
-    """Every stream with its generations, oldest first."""
-    generations: dict[object, list[Generation]] = {}
-    for row in connection.execute(_SELECT_ALL_GENERATIONS):
-        generations.setdefault(row[1], []).append(_generation(row))
-    rows = connection.execute(_SELECT_ALL_STREAMS)
-    return [_stream(row, tuple(generations.get(row[0], ()))) for row in rows]
-
-
-def read_stream_of(connection: apsw.Connection, generation: int) -> Stream | None:
-    """The stream that this generation is of, with all its generations; None when there is no such one."""
-    for row in connection.execute(_SELECT_STREAM_OF, (generation,)):
-        rows = connection.execute(_SELECT_GENERATIONS, row[:1])
-        return _stream(row, tuple(map(_generation, rows)))
-    return None
-
-
-def _stream(row: tuple[Any, ...], generations: tuple[Generation, ...]) -> Stream:
-    number, root, key, session_id, form, *rest = row
-    return Stream(number, root, key, session_id, form, generations, *rest)
-
-
-def _generation(row: tuple[Any, ...]) -> Generation:
-    return Generation(*row[:7], Cursor(*row[7:14]), *row[14:])  # type: ignore[call-arg]
-
-
-def _without(stream: Stream, ending: tuple[int, str, bool] | None, successor: int | None, now: float) -> Stream:
-    """The stream once one of its generations has ended."""
-    if ending is None:
-        return stream
-    number, how, superseded = ending
-    former = next(g for g in stream.generations if g.id == number)
-    return stream.having(former._replace(ended=now, how=how, superseded_by=successor if superseded else None))
-
-
-def _with_generation(
-    stream: Stream, generation: Generation, ending: tuple[int, str, bool] | None, now: float
-) -> Stream:
-    """The stream as the transaction left it."""
-    stream = _without(stream, ending, generation.id, now)
-    if stream.generations and stream.generations[-1].id == generation.id:
-        return stream._replace(generations=(*stream.generations[:-1], generation))
-    known = list(stream.generations)
-    if any(g.id == generation.id for g in known):
-        seq = generation.cursor.seq
-        known = [generation if g.id == generation.id else g for g in known]
-        known[-1] = known[-1]._replace(cursor=known[-1].cursor._replace(seq=seq))
-    else:
-        known.append(generation)
-        stream = stream._replace(state="live")
-    return stream._replace(generations=tuple(known))

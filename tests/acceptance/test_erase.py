@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import zstandard
 
 from tests.commands import BIN, shell, succeed
 from tests.daemon import Daemon, wait_for
@@ -55,14 +56,17 @@ class Writer(threading.Thread):
     def run(self) -> None:
         while not self.ended.wait(0.01):
             text = f"{TEXT} {self.count}" if self.count % 5 == 0 else f"line {self.count}"
-            line = json.dumps({"role": "user", "message": text}).encode() + b"\n"
-            with self.log.open("ab", buffering=0) as file:
-                if self.count % 2:
-                    fcntl.flock(file, fcntl.LOCK_EX)
-                file.write(line)
+            self.append(json.dumps({"role": "user", "message": text}).encode() + b"\n")
             if self.count % 5:
                 self.others.append(text)
             self.count += 1
+
+    def append(self, line: bytes) -> None:
+        """Write a line to the log."""
+        with self.log.open("ab", buffering=0) as file:
+            if self.count % 2:
+                fcntl.flock(file, fcntl.LOCK_EX)
+            file.write(line)
 
     def wait_for_more(self, count: int) -> None:
         """Until so many more are there."""
@@ -70,10 +74,26 @@ class Writer(threading.Thread):
         wait_for(lambda: self.count >= wanted, what="lines")
 
 
+class Packer(Writer):
+    """As an agent that keeps its log compressed, and unpacks it for each line."""
+
+    def append(self, line: bytes) -> None:
+        """Unpack the log, write a line to it, and compress it again, after a while."""
+        packed, part = self.log.with_name(f"{self.log.name}.zst"), self.log.with_name(".part")
+        if packed.exists():
+            part.write_bytes(zstandard.decompress(packed.read_bytes()))
+            part.rename(self.log)
+            packed.unlink()
+        super().append(line)
+        part.write_bytes(zstandard.compress(self.log.read_bytes()))
+        part.rename(packed)
+        self.log.unlink()
+        self.ended.wait(0.3)
+
+
 @contextmanager
-def writing(log: Path) -> Iterator[Writer]:
+def writing(writer: Writer) -> Iterator[Writer]:
     """Somebody appends to a log meanwhile."""
-    writer = Writer(log)
     writer.start()
     try:
         yield writer
@@ -125,7 +145,7 @@ def test_a_text_is_erased_while_its_session_is_written(workspace: Path, daemon: 
     daemon.wait_for_rows(2)
     succeed("codex-ingestd finalize", workspace)
     before = log.stat().st_ino
-    with writing(log) as writer:
+    with writing(Writer(log)) as writer:
         for _ in range(2):
             writer.wait_for_more(20)
             told = shell(f"codex-logs erase live --match {shlex.quote(TEXT)} --yes --json", workspace)
@@ -137,6 +157,27 @@ def test_a_text_is_erased_while_its_session_is_written(workspace: Path, daemon: 
     assert traces(workspace, TEXT) == []
     assert [row.message for row in rows if "REDACTED" not in row.message] == ["begins", *writer.others]
     assert (log.stat().st_ino, daemon.scalar("SELECT count(*) FROM generations")) == (before, 1)
+    assert daemon.stop() == 0
+    assert_sound(workspace)
+
+
+def test_a_text_is_erased_from_a_file_that_is_packed_again_and_again(workspace: Path, daemon: Daemon) -> None:
+    """The daemon takes what is written anew for the same log; no line is lost, and none is there twice."""
+    log = write(workspace, "live", "begins", TEXT)
+    daemon.start()
+    daemon.wait_for_rows(2)
+    with writing(Packer(log)) as writer:
+        for _ in range(2):
+            writer.wait_for_more(4)
+            told = shell(f"codex-logs erase live --match {shlex.quote(TEXT)} --yes", workspace)
+            assert told.returncode in (0, 1), told.stderr
+    last = shell(f"codex-logs erase live --match {shlex.quote(TEXT)} --yes", workspace)
+    assert (last.returncode in (0, 1), "kept" in last.stderr) == (True, False), last.stderr
+    rows = daemon.wait_for_rows(2 + writer.count, seconds=60)
+    assert traces(workspace, TEXT) == []
+    assert [row.message for row in rows if "REDACTED" not in row.message] == ["begins", *writer.others]
+    names = {path.name for path in log.parent.iterdir()} - {".codex-ingestd.pulse"}
+    assert (names, daemon.scalar("SELECT count(*) FROM generations")) == ({"live.ndjson.zst"}, 1)
     assert daemon.stop() == 0
     assert_sound(workspace)
 

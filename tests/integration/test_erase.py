@@ -57,6 +57,30 @@ def session(importer: Importer, log_dir: Path) -> Path:
     return log
 
 
+def pack(log: Path) -> Path:
+    """Compress a log in place of the plain one, as its agent does."""
+    packed = log.with_name(f"{log.name}.zst")
+    packed.write_bytes(zstandard.compress(log.read_bytes()))
+    log.unlink()
+    return packed
+
+
+def unpacked(log: Path) -> bytes:
+    """The text of a log."""
+    return zstandard.decompress(log.read_bytes()) if log.suffix == ".zst" else log.read_bytes()
+
+
+def append(log: Path, data: bytes) -> None:
+    """Append to a log; to a compressed one by making it anew."""
+    if log.suffix != ".zst":
+        with log.open("ab") as file:
+            file.write(data)
+        return
+    part = log.with_name(".part")
+    part.write_bytes(zstandard.compress(unpacked(log) + data))
+    part.rename(log)
+
+
 def rows(database: Path) -> list[tuple[object, ...]]:
     """Every event."""
     with closing(open_reader(str(database))) as connection:
@@ -168,26 +192,52 @@ def test_what_is_told_beside_goes_too(importer: Importer, session: Path, databas
 def test_what_has_to_stay_is_told(
     importer: Importer, session: Path, database: Path, environment: pytest.MonkeyPatch
 ) -> None:
-    """A file whose lock somebody holds, with its rows; a compressed one, without them; and both go the next time."""
+    """A file whose lock somebody holds, with its rows; a compressed one that another name holds; both go later."""
     environment.setattr("codex.logging.erasure.sources._LOCK_SECONDS", 0.0)
     with session.open("rb") as log:
         fcntl.flock(log, fcntl.LOCK_SH)
         (because,) = erase(importer.store, Wish("s", texts=(TEXT,))).kept
     assert "locked" in because
     assert {place.partition(":")[0] for place in traces(database.parent, TEXT)} >= {"sessions/s.ndjson", database.name}
-    plain = session.read_bytes()
-    session.with_name("s.ndjson.zst").write_bytes(zstandard.compress(plain))
-    session.unlink()
+    packed = pack(session)
+    other = packed.with_name("another name")
+    other.hardlink_to(packed)
     importer.sweep()
     (because,) = erase(importer.store, Wish("s", texts=(TEXT,))).kept
-    assert "compressed" in because
-    assert traces(database.parent, TEXT)[0] == "sessions/s.ndjson.zst, unpacked"
+    assert "hard link" in because
+    other.rename(packed)
+    assert {place.partition(":")[0] for place in traces(database.parent, TEXT)} == {"sessions/s.ndjson.zst, unpacked"}
     assert Recorded(database).findings() == []
-    session.write_bytes(plain)
-    session.with_name("s.ndjson.zst").unlink()
     assert erase(importer.store, Wish("s", texts=(TEXT,))).kept == ()
     assert traces(database.parent, TEXT) == []
     assert Recorded(database).findings() == []
+
+
+def test_a_compressed_file_is_written_anew(
+    importer: Importer, session: Path, database: Path, recorded: Recorded
+) -> None:
+    """As long as it was, its owner's and in its mode, with what can't be ingested too; it goes on as the same life."""
+    with session.open("ab") as log:
+        log.write(f'{{"no end of": {json.dumps(TEXT)}'.encode())
+    length = session.stat().st_size
+    packed = pack(session)
+    packed.chmod(0o640)
+    os.chown(packed, 1, 2)
+    importer.sweep()
+    before = rows(database)
+    done = erase(importer.store, Wish("s", texts=(TEXT,)))
+    assert (done.lines, done.kept) == ((2, 3, 4, 6, 9, 10, 11, 13), ())
+    assert traces(database.parent, TEXT) == []
+    status, text = packed.stat(), zstandard.decompress(packed.read_bytes())
+    assert (status.st_mode & 0o7777, status.st_uid, status.st_gid, len(text)) == (0o640, 1, 2, length)
+    assert [path.name for path in packed.parent.iterdir() if path.name.startswith(".")] == []
+    assert [row[0] for row in rows(database)] == [row[0] for row in before]
+    assert recorded.findings() == []
+    packed.unlink()
+    session.write_bytes(text[: text.rindex(b"\n") + 1] + line("goes on"))
+    assert importer.take() == 1
+    assert [life.how for life in recorded.lives()] == ["rotated", "moved"]
+    assert_same_when_rebuilt(database, database.with_name("rebuilt.db"))
 
 
 def test_a_secret_that_was_never_written_goes_out_of_its_file(log_dir: Path, database: Path) -> None:
@@ -238,15 +288,26 @@ POINTS = {
 }
 
 
-@pytest.mark.parametrize("point", POINTS)
+PACKED_POINTS = {
+    "a new file begun": ("codex.logging.erasure.repacked.Repacked", "prepare", "behind"),
+    "rows committed beside a packed file": ("codex.logging.erasure.repacked.Repacked", "overwrite", "before"),
+    "a new file half written": ("codex.logging.erasure.repacked.Repacked", "overwrite", "behind"),
+    "a new file whole": ("codex.logging.erasure.repacked.Repacked", "_check", "behind"),
+    "a new file in its place": ("codex.logging.erasure.repacked", "_sync_folder", "before"),
+    "all but the copies": ("codex.logging.erase", "wipe", "behind"),
+}
+
+
+@pytest.mark.parametrize("point", [*POINTS, *PACKED_POINTS])
 def test_killed_and_run_again(
     importer: Importer, log_dir: Path, database: Path, recorded: Recorded, point: str
 ) -> None:
     """Whoever ingests in between goes on with the same file; run again, all of it is gone."""
-    log = log_dir / "s.ndjson"
-    log.write_bytes(b"".join([*LINES, line("ends with", TEXT)]))
+    log, said = log_dir / "s.ndjson", b"".join([*LINES, line("ends with", TEXT)])
+    log.write_bytes(said)
     importer.take()
-    owner, name, when = POINTS[point]
+    is_packed, (owner, name, when) = point in PACKED_POINTS, (POINTS | PACKED_POINTS)[point]
+    log = pack(log) if is_packed else log
     doomed = f"""
     import os, pkgutil, signal
     from codex.logging.erase import Wish, erase
@@ -263,13 +324,13 @@ def test_killed_and_run_again(
     erase(Store({str(database)!r}), Wish("s", texts=({TEXT!r},)))
     """
     assert shell(program(doomed), database.parent).returncode == -signal.SIGKILL
-    with log.open("ab") as file:
-        file.write(line("goes on"))
+    append(log, line("goes on"))
     importer.sweep()
-    assert [life.how for life in recorded.lives()] == [None]
+    assert [life.how for life in recorded.lives()] == ["moved" if is_packed else None]
     assert recorded.rows()[-1] == (9, 0, "goes on")
     assert recorded.findings() == []
     assert erase(importer.store, Wish("s", texts=(TEXT,))).kept == ()
     assert traces(database.parent, TEXT) == []
     assert scalar(importer.store.connection, "SELECT count(*) FROM meta WHERE key LIKE 'un%'") == 0
-    assert os.path.getsize(log) == len(b"".join(LINES)) + len(line("ends with", TEXT)) + len(line("goes on"))
+    assert len(unpacked(log)) == len(said + line("goes on"))
+    assert [path.name for path in log_dir.iterdir()] == [log.name]

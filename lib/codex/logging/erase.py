@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from codex.logging.erasure import copies, session, whole
 from codex.logging.erasure.parts import Parts, alike
+from codex.logging.erasure.repacked import remove_left
 from codex.logging.erasure.wanted import Wanted
 from codex.logging.events import Stream
 from codex.logging.restore import raw_line
@@ -73,9 +74,11 @@ def foreseen(store: Store, wish: Wish) -> Erasure:
 def erase(store: Store, wish: Wish) -> Erasure:
     """Erase; whatever ended it before its end, the next call ends it.
 
-    Raises DatabaseError, ConfigError, CodexLoggingError for a line that isn't there.
+    Raises SourceError, DatabaseError, ConfigError, CodexLoggingError for a line that isn't there.
     """
     streams = _streams(store, wish)
+    for stream in streams:
+        remove_left(stream)
     store.connection.pragma("secure_delete", True)
     if wish.is_whole:
         done = foreseen(store, wish)

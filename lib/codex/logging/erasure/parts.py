@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from codex.logging.erasure.places import Lines, Place, exact_lines, places
+from codex.logging.erasure.repacked import Repacked
 from codex.logging.erasure.rows import erase_rows, set_edges
 from codex.logging.erasure.sources import Overwritten, opened
 from codex.logging.erasure.wanted import Wanted
@@ -59,7 +60,7 @@ class Found(NamedTuple):
 
 
 class Done(NamedTuple):
-    """What was erased, and the file; why it still says it; and whether it says more, behind what was ingested."""
+    """What was erased, and the file; why it is still said; and whether the file says more, behind what was ingested."""
 
     places: list[Place]
     files: list[str]
@@ -93,18 +94,18 @@ def erase(store: Store, found: Found, parts: Parts, *, last: bool) -> Done:
     Raises SourceError, SourceChangedError where the file is another by now, DatabaseError; nothing was erased then.
     """
     file = found.target.source() if parts.sources else None
-    if file is not None and not file.location.packed:
+    if file is not None:
         with opened(file) as source:
             return _erase_with_file(store, found, parts, source, last=last)._replace(files=[file.location.path])
     with SourceFile(found.target) as beside, translated(store.path), immediate(store.connection):
         current = _current(store, found.target)
         done = _places(store, current, parts, None)
         erase_rows(store.connection, current, done, parts.key, beside if beside.is_there else None)
-    kept = None if file is None else f"{file.location.path} is compressed: unpack it (zstd -d --rm), and erase again"
-    return Done(done, [], kept)
+    return Done(done, [])
 
 
-def _erase_with_file(store: Store, found: Found, parts: Parts, source: Overwritten, *, last: bool) -> Done:
+def _erase_with_file(store: Store, found: Found, parts: Parts, source: Overwritten | Repacked, *, last: bool) -> Done:
+    source.prepare()
     with translated(store.path), immediate(store.connection):
         current = _current(store, found.target)
         generation = current.generation
@@ -116,11 +117,12 @@ def _erase_with_file(store: Store, found: Found, parts: Parts, source: Overwritt
         set_edges(store.connection, generation, done, source)
     for place in done:
         source.overwrite(place.start, store.recorded(generation.id, place.start, place.end))
-    behind = _behind(current, parts, source)
-    for start, end in behind if last else ():
+    behind, ingested_first = _behind(current, parts, source), source.grows and not last
+    for start, end in () if ingested_first else behind:
         source.overwrite(start, filler(source.read(start, end - start)))
     source.sync()
-    return Done(done, [], more=bool(behind) and not last)
+    kept = f"{source.facts.location.path} had another name (a hard link), which still says it"
+    return Done(done, [], kept if source.names > 1 else None, more=bool(behind) and ingested_first)
 
 
 def _current(store: Store, target: Target) -> Target:

@@ -24,6 +24,7 @@ from codex.logging.store.sqlite import Store
 from codex.logging.wiping import note_unwiped
 
 _TRIES = 5  # it may be written, or replaced, meanwhile
+_ENDLESS = 1 << 62  # a compressed file's text is longer than the file, and nothing is appended to it
 
 
 class Share(NamedTuple):
@@ -71,12 +72,16 @@ def _erase(store: Store, engine: Engine, stream: Stream, wanted: Parts) -> Share
             import_stream(engine, Location(stream.root, stream.key, 0))
             known = store.stream(stream.root, stream.key) or stream
             done, again = _take(store, known, wanted, done._replace(kept=()), last=attempt == _TRIES - 1)
+    if done.files:  # one that was written anew is known again by that
+        import_stream(engine, Location(stream.root, stream.key, 0))
     return done._replace(files=list(dict.fromkeys(done.files)))
 
 
 def _as_long_as_now(stream: Stream, wanted: Parts) -> Parts:
     files = survey(Location(stream.root, stream.key, 0))
-    return wanted._replace(ends={facts.identity: facts.size for _, facts in files})
+    return wanted._replace(
+        ends={facts.identity: _ENDLESS if facts.location.packed else facts.size for _, facts in files}
+    )
 
 
 def _take(store: Store, stream: Stream, wanted: Parts, done: Share, *, last: bool) -> tuple[Share, bool]:
@@ -115,6 +120,7 @@ def _overwrite(facts: Facts, wanted: Wanted, *, dry_run: bool) -> bool:
     with opened(facts) as file:
         hits = wanted.hits(file, 0, file.size)
         if hits and not dry_run:
+            file.prepare()
             for hit in hits:
                 file.overwrite(hit.start, filler(file.read(hit.start, hit.end - hit.start)))
             file.sync()

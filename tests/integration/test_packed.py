@@ -92,6 +92,25 @@ def test_a_packed_log_is_decompressed_once(
     assert start().sweep() == 0
 
 
+def test_a_packed_log_is_unpacked_on_from_batch_to_batch(
+    start: Callable[[], Importer], recorded: Recorded, log: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though each batch begins with a look at the file's first bytes: else a long one takes time without end."""
+    begun: list[None] = []
+    restart = packed.Unpacked._restart
+
+    def counted(unpacked: packed.Unpacked) -> None:
+        begun.append(None)
+        restart(unpacked)
+
+    monkeypatch.setattr(packed.Unpacked, "_restart", counted)
+    log.write_bytes(lines(1, 1000))
+    pack(log)
+    start().sweep()
+    assert len(recorded.rows()) == 1000
+    assert len(begun) <= 4
+
+
 def test_a_packed_log_has_no_lag(start: Callable[[], Importer], recorded: Recorded, log: Path, database: Path) -> None:
     """Though a short one is longer when it is compressed."""
     log.write_bytes(b"{}\n")

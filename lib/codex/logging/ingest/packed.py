@@ -15,6 +15,7 @@ import zstandard
 from codex.logging.errors import SourceError
 
 _PIECE = 1 << 10
+_HEAD = 1 << 10  # looked at before each batch, by which the file is known again
 _WINDOW = 128 << 20
 _AMPLE = 256 << 20
 _RATIO = 250
@@ -34,6 +35,7 @@ class Unpacked:
         self._path = path
         status = os.fstat(descriptor)
         self._state = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+        self._head = b""
         self._restart()
         try:
             self.size = self._measure()
@@ -56,6 +58,8 @@ class Unpacked:
 
     def read(self, offset: int, length: int) -> bytes:
         """The text's bytes from `offset`, at most `length` of them; fewer only at its end."""
+        if offset + length <= len(self._head):
+            return self._head[offset : offset + length]
         if offset < self._start:
             self._restart()
         pieces = []
@@ -112,6 +116,8 @@ class Unpacked:
         while self._unpack():
             if self._start + len(self._text) > max(_AMPLE, _RATIO * self._place):
                 raise SourceError(f"{self._path}: its text is more than {_RATIO} times its size")
+            if len(self._head) < _HEAD:
+                self._head += bytes(self._text[: _HEAD - len(self._head)])
         size = self._start + len(self._text)
         self._restart()
         return size

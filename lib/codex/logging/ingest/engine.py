@@ -3,38 +3,30 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 from codex.logging.config import BATCH_BYTES, LINE_LIMIT
 from codex.logging.errors import DatabaseError, SourceChangedError, StaleWatermarkError
-from codex.logging.events import Generation, Stream, Summary
+from codex.logging.events import Stream
 from codex.logging.ingest import ledger
-from codex.logging.ingest.batches import make_rows
+from codex.logging.ingest.encoder import Encoded, Encoder
 from codex.logging.ingest.formats import Format, named, native, recognise
 from codex.logging.ingest.ledger import Life
-from codex.logging.ingest.lines import PIECE_BYTES, first_object
+from codex.logging.ingest.lines import first_object
 from codex.logging.ingest.looks import QUIET_SECONDS, Looks, certified, home_of
 from codex.logging.ingest.reader import Chunk, Limits, next_chunk
 from codex.logging.ingest.recogniser import Recogniser
 from codex.logging.ingest.redactor import Redactor
 from codex.logging.ingest.roots import Roots
 from codex.logging.ingest.sources import Facts, Location, Source, survey
-from codex.logging.store.rows import Rows
-from codex.logging.store.segments import Chain, compress, link
-from codex.logging.store.spans import Span
 from codex.logging.store.sqlite import Store
 from codex.logging.store.streams import Watermark
 
 _MOST_STREAMS = 50_000
-_MOST_GENERATIONS = 512  # each of a KiB or two; one that isn't remembered costs a read of the database
 _LIMITS = Limits(BATCH_BYTES, LINE_LIMIT)
 _FIRST_LINES = 50
-_PARALLEL_BYTES = 128 << 10
-
-T = TypeVar("T")
 
 
 class Progress(NamedTuple):
@@ -59,14 +51,6 @@ class _Read(NamedTuple):
     tail: bool
 
 
-class _Made(NamedTuple):
-    """What a chunk comes to; the first and the last bytes as they stand in the file; and the chain behind it."""
-
-    rows: Rows
-    edges: bytes
-    chain: Chain
-
-
 class Engine:
     """Brings files into one store, a batch at a time. Not for sharing between threads.
 
@@ -87,16 +71,15 @@ class Engine:
     ) -> None:
         self.store = store
         self._formats = formats or {}
-        self._beside = ThreadPoolExecutor(1 if redactor is None else 2, "beside")
         self.limits = limits
         self._lock_seconds = lock_seconds
         self._redactor = redactor
+        self._encoder = Encoder(store, redactor)
         self._recogniser = Recogniser(store, lock_seconds, wall)
         self._looks = Looks(monotonic, wall)
         self._roots = Roots()
         self._streams: dict[tuple[str, str], Stream] = {}
         self._outdated = False
-        self._ends: dict[int, tuple[Chain, Summary]] = {}
         self._grouped: list[Location] | None = None
 
     def ingest(self, location: Location, *, final: bool = False) -> Progress:
@@ -132,7 +115,7 @@ class Engine:
             for location in self._grouped:
                 self.forget(location)
             self._streams.clear()
-            self._ends.clear()
+            self._encoder.forget()
             raise
         finally:
             self._grouped = None
@@ -157,42 +140,11 @@ class Engine:
         life, facts, form, chunk, tail = read
         del read
         more = chunk.more or seen.location.number > 0
-        made = self._make(life, form, chunk) if self._redactor is None else self._without_secrets(life, form, chunk)
+        made = self._encoder.encode(life, form, chunk)
         if made is None:
             return self._wait(life, facts, chunk, tail)
         del chunk  # of a long line: the commit is to have the only reference to it
         return self._commit(life, facts, made, more)
-
-    def _make(
-        self, life: Life, form: Format, chunk: Chunk, spans: Sequence[Span] = (), edges: bytes = b""
-    ) -> _Made | None:
-        """What is to be committed of a chunk, which has filler in the spans; None where that is nothing yet.
-
-        `edges` are the first and the last bytes as they stand in the file, where they differ from the chunk's.
-        """
-        known, key = self._summary(life.generation), life.generation.id << 40
-        large = _PARALLEL_BYTES <= len(chunk.data) <= PIECE_BYTES
-        frame = self._begin(compress, chunk.data) if large else None
-        # Hashing leaves the GIL to the compressor, which needs it to begin; decoding doesn't for a while.
-        linked = link([chunk.data], self._chain(life.generation)) if large else None
-        rows = make_rows(form, chunk, life.cursor, known, key, spans)
-        if rows is None:
-            return None
-        linked = linked or link(rows.pieces, self._chain(life.generation))
-        packed = frame.result() if frame is not None else compress(rows.pieces[0]) if len(rows.pieces) == 1 else None
-        return _Made(rows._replace(chains=linked.chains, frame=packed), edges or rows.edges, linked.chain)
-
-    def _without_secrets(self, life: Life, form: Format, chunk: Chunk) -> _Made | None:
-        """As _make, without what the redactor finds; in a large chunk it is made twice where there is anything."""
-        assert self._redactor is not None
-        large = _PARALLEL_BYTES <= len(chunk.data) <= PIECE_BYTES
-        scan = self._begin(self._redactor.find, chunk.data) if large else None
-        made = self._make(life, form, chunk) if scan is not None else None
-        found = scan.result() if scan is not None else None
-        hidden = self._redactor.hide(chunk, life.cursor, life.generation.id, found)
-        if hidden is None:
-            return made or self._make(life, form, chunk)
-        return self._make(life, form, *hidden)
 
     def _read(self, stream: Stream, seen: Facts, final: bool) -> _Read | Progress:
         """What is next in a file, and which life and format it is of."""
@@ -223,14 +175,7 @@ class Engine:
         if not unread or unread[0].identity != begun.identity:
             raise SourceChangedError(f"{begun.location.path} was rotated or moved while it was opened")
 
-    def _begin(self, work: Callable[[bytes], T], data: bytes) -> Future[T] | None:
-        """On another core; None where no thread is to be had."""
-        try:
-            return self._beside.submit(work, data)
-        except RuntimeError:
-            return None
-
-    def _commit(self, life: Life, facts: Facts, made: _Made, more: bool) -> Progress:
+    def _commit(self, life: Life, facts: Facts, made: Encoded, more: bool) -> Progress:
         rows, edges, chain = made
         cursor = rows.after
         again = QUIET_SECONDS if not more and facts.size > cursor.offset else None
@@ -239,9 +184,7 @@ class Engine:
         after = ledger.advance(life, edges, cursor, chain.digest(), chain.block, modified)
         stream = self.store.commit(life.stream, after, rows, life.ending)
         number = after.id or stream.generations[-1].id
-        if len(self._ends) >= _MOST_GENERATIONS:
-            self._ends.clear()
-        self._ends[number] = (chain, rows.summary)
+        self._encoder.keep(number, made)
         self._streams[stream.root, stream.key] = stream
         if facts.size == cursor.offset:
             self._looks.settle(facts, home=home_of(stream, facts))
@@ -370,24 +313,6 @@ class Engine:
         form, line = found
         session_id, parent, forked_from = form.identify(line, location.key)
         return stream._replace(session_id=session_id, format=form.name, parent=parent, forked_from=forked_from), form
-
-    def _remembered(self, generation: Generation) -> tuple[Chain, Summary] | None:
-        """The generation's chain and summary at its watermark, where they are of the bytes that the ledger's is of."""
-        known = self._ends.get(generation.id)
-        at = (generation.cursor.offset, generation.chain)
-        return known if known is not None and (known[0].offset, known[0].digest()) == at else None
-
-    def _summary(self, generation: Generation) -> Summary:
-        """What the generation's events come to at its watermark."""
-        if not generation.id:
-            return Summary()
-        known = self._remembered(generation)
-        return self.store.summary(generation.id) if known is None else known[1]
-
-    def _chain(self, generation: Generation) -> Chain:
-        """A copy of the generation's chain at its watermark."""
-        known = self._remembered(generation)
-        return self.store.chain(generation) if known is None else known[0].copy()
 
     def _is_quiet_tail(self, life: Life, facts: Facts) -> bool:
         return facts.size > life.cursor.offset and self._looks.is_quiet(facts)

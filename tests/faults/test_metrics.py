@@ -26,7 +26,7 @@ from codex_ingestd.health.metrics import registry, resident_bytes
 from codex_ingestd.housekeeping import Housekeeping
 from codex_ingestd.intake import Intake
 from codex_ingestd.service import Plan, Service
-from codex_ingestd.settings.values import Address
+from codex_ingestd.settings.address import Address
 from codex_ingestd.watch.lag import Behind, Lag, Lags
 from tests.commands import ROOT
 from tests.daemon import Daemon, wait_for

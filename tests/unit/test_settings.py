@@ -10,7 +10,8 @@ import pytest
 from codex.logging import config
 from codex.logging.errors import ConfigError
 from codex_ingestd.settings.keys import KEYS
-from codex_ingestd.settings.values import Problem, Root, examine, load, needs_restart
+from codex_ingestd.settings.roots import Root
+from codex_ingestd.settings.values import Problem, examine, load, needs_restart
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="gives a file away: root only")
 

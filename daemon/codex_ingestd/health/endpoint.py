@@ -20,7 +20,7 @@ from codex.logging.errors import ConfigError
 from codex_ingestd.health.judge import Health, judge, judge_life
 from codex_ingestd.health.meter import Meter
 from codex_ingestd.health.metrics import registry
-from codex_ingestd.settings.values import Address
+from codex_ingestd.settings.address import Address
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment

@@ -24,8 +24,10 @@ from codex_ingestd.hooks.hook import BUILT_IN
 from codex_ingestd.install.managers import InstallError, Launchd, Manager, Systemd, owner
 from codex_ingestd.install.units import MARK, Job
 from codex_ingestd.settings.command import setting_options
+from codex_ingestd.settings.given import DEFAULT
 from codex_ingestd.settings.keys import KEYS, OFF
-from codex_ingestd.settings.values import DEFAULT, Loaded, Root, load
+from codex_ingestd.settings.roots import Root
+from codex_ingestd.settings.values import Loaded, load
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 

@@ -29,6 +29,11 @@ class Key(NamedTuple):
     metavar: str | None = None
     several: bool = False
 
+    @property
+    def field(self) -> str:
+        """Its name in Settings."""
+        return self.name.replace("-", "_")
+
 
 KEYS = {
     key.name: key

@@ -9,7 +9,8 @@ import os
 import subprocess
 import sys
 import tempfile
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Lock
@@ -20,7 +21,14 @@ import clickhouse_connect
 import pytest
 
 from tests.commands import ROOT
+from tests.forward.records import Recorded
 
+_SHARED = """
+SELECT session_id, seq, part, "offset", length, ts, role, kind, message, meta, tool, model, call_id, parent, inherited
+FROM sink_events
+WHERE host_id = (SELECT host_id FROM sink_hosts WHERE database = {database:String} ORDER BY first_seen DESC LIMIT 1)
+ORDER BY 1, 2, 3, 4"""
+_DOUBLED = "SELECT count() - uniqExact(host_id, generation, offset, part) FROM sink_events"
 _OPTIONS = {"query", "database", "client_protocol_version", "wait_end_of_query", "query_id", "session_id"}
 _SESSION = ("insert_deduplication_token",)  # of one query
 
@@ -37,11 +45,32 @@ def rows(url: str, query: str, **values: object) -> list[tuple[Any, ...]]:
         return [tuple(row) for row in client.query(query, parameters=values).result_rows]
 
 
+def shared_rows(record: Recorded, url: str) -> list[tuple[Any, ...]]:
+    """Every event that the sink has of a database."""
+    return rows(url, _SHARED, database=str(record.database))
+
+
+def doubled(url: str) -> int:
+    """How many rows of events are there once too often."""
+    return int(rows(url, _DOUBLED)[0][0])
+
+
 def run(url: str, *statements: str) -> None:
     """Change something, and wait until it is done."""
     with closing(clickhouse_connect.get_client(dsn=url)) as client:
         for statement in ("SET mutations_sync = 2", *statements):
             client.command(statement)
+
+
+@contextmanager
+def serving(folder: Path) -> Iterator[Server]:
+    """The engine of a folder behind HTTP, within the block."""
+    server = Server(folder)
+    server.start()
+    try:
+        yield server
+    finally:
+        server.kill()
 
 
 class Server:
@@ -51,6 +80,10 @@ class Server:
         self.folder = folder
         self.port = 0
         self._process: subprocess.Popen[str] | None = None
+
+    def create(self) -> str:
+        """The URL of its database, which is empty as long as nobody wrote into the folder."""
+        return f"clickhouse://127.0.0.1:{self.port}/default"
 
     def start(self) -> None:
         """Begin to answer; at the port of the first time."""

@@ -6,9 +6,7 @@ import json
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
-from functools import partial
 from pathlib import Path
-from typing import Any
 from uuid import UUID
 
 import clickhouse_connect
@@ -28,17 +26,13 @@ from codex_ingestd.forward.pace import Rate
 from codex_ingestd.forward.sink import Row, Watermark
 from codex_ingestd.forward.spool import Spool
 from tests.clickhouse import Server as Engine
-from tests.clickhouse import engine, rows, run
+from tests.clickhouse import doubled, engine, rows, run, serving, shared_rows
 from tests.commands import ROOT, succeed
 from tests.daemon import wait_for
 from tests.forward.proxy import Proxy
 from tests.forward.records import Recorded
+from tests.forward.trouble import Look, Work, play
 
-_SHARED = """
-SELECT session_id, seq, part, "offset", length, ts, role, kind, message, meta, tool, model, call_id, parent, inherited
-FROM sink_events
-WHERE host_id = (SELECT host_id FROM sink_hosts WHERE database = {database:String} ORDER BY first_seen DESC LIMIT 1)
-ORDER BY 1, 2, 3, 4"""
 _MARKS = "SELECT local, sent_event, sent_reject, sent_offset, sent_chain, ledger FROM sink_generations FINAL ORDER BY 1"
 
 
@@ -52,10 +46,6 @@ def sink(tmp_path: Path) -> str:
     return engine(tmp_path / "clickhouse")
 
 
-def _shared(url: str, record: Recorded) -> list[tuple[Any, ...]]:
-    return rows(url, _SHARED, database=str(record.database))
-
-
 def test_each_event_arrives_as_it_is(record: Recorded, sink: str) -> None:
     """Columns are equal, whatever the text, and whatever the clock, for which there is a partition a month."""
     texts = ("", "\0 a\0b", "日本語 ñ 🙂", "\ud800", "\\ \t \n \r | ' \"")
@@ -67,7 +57,7 @@ def test_each_event_arrives_as_it_is(record: Recorded, sink: str) -> None:
     (record.logs / "odd.ndjson").write_text("".join(json.dumps(line) + "\n" for line in lines))
     record.ingest()
     assert record.forward(sink).returncode == 0
-    assert _shared(sink, record) == record.rows()
+    assert shared_rows(record, sink) == record.rows()
     assert len(record.rows()) == len(lines)
 
 
@@ -83,7 +73,7 @@ def test_nothing_comes_twice(record: Recorded, sink: str) -> None:
     marks = rows(sink, _MARKS)
     assert "0 events" in record.forward(sink).stdout
     assert rows(sink, _MARKS) == marks
-    assert _shared(sink, record) == record.rows()
+    assert shared_rows(record, sink) == record.rows()
 
 
 def test_a_watermark_that_was_set_back_doubles_nothing(record: Recorded, sink: str) -> None:
@@ -95,7 +85,7 @@ def test_a_watermark_that_was_set_back_doubles_nothing(record: Recorded, sink: s
     run(sink, "ALTER TABLE sink_events DELETE WHERE seq BETWEEN 100 AND 199 OR seq = 2500")
     record.write("s", 3000, 2000)
     assert record.forward(sink).returncode == 0
-    assert _shared(sink, record) == record.rows()
+    assert shared_rows(record, sink) == record.rows()
 
 
 class _Trouble(Server):
@@ -132,7 +122,7 @@ def test_a_batch_of_unknown_fate_comes_once(record: Recorded, sink: str, table: 
             forwarder.once()
         assert server.late
         server.insert(*server.late[0])
-    assert _shared(sink, record) == record.rows()
+    assert shared_rows(record, sink) == record.rows()
     assert "0 events" in record.forward(sink).stdout
     assert rows(sink, "SELECT sum(events) FROM sessions") == [(650,)]
 
@@ -156,43 +146,56 @@ def test_a_forwarder_may_be_killed_at_any_time(record: Recorded, sink: str, kill
             process.wait()
         record.write(f"s{kill % 5}", 2000 + kill * 10, 10)
     assert record.forward(sink).returncode == 0
-    assert _shared(sink, record) == record.rows()
+    assert shared_rows(record, sink) == record.rows()
 
 
 @pytest.fixture
 def server(tmp_path: Path, sink: str) -> Iterator[Engine]:
     """The engine of `sink` behind HTTP, in a process of its own."""
-    server = Engine(tmp_path / "clickhouse")
-    server.start()
-    try:
+    assert sink
+    with serving(tmp_path / "clickhouse") as server:
         yield server
-    finally:
-        server.kill()
 
 
 @pytest.mark.parametrize("rounds", [1, pytest.param(5, marks=pytest.mark.long)])
 def test_whatever_fails_delays_and_doubles_nothing(record: Recorded, server: Engine, rounds: int) -> None:
     """Over HTTP: a network that fails in every way, a server and a forwarder that are killed."""
-    direct = f"clickhouse://127.0.0.1:{server.port}/default"
+    direct = server.create()
     record.write("s", 0, 10)
     assert record.forward(direct).returncode == 0
     with Proxy(server.port) as network:
         url = direct.replace(str(server.port), str(network.port))
-        troubles: list[Callable[[], None]] = [partial(network.fail, how) for how in ("swallow", "reset", "half_close")]
         process = record.start(url, "--forward-timeout", "3")
         try:
-            for number, fail in enumerate([*troubles, server.kill, process.kill] * rounds):
+            for number, fault in enumerate(("swallow", "reset", "half_close", "server", "forwarder") * rounds):
                 record.write("s", 1000 + number * 1000, 500)
-                fail()
+                if fault == "server":
+                    server.kill()
+                elif fault == "forwarder":
+                    process.kill()
+                    process.wait()
+                else:
+                    network.fail(fault)
                 record.write("s", 1500 + number * 1000, 500)
-                if fail == server.kill:
+                if fault == "server":
                     server.start()
-                if process.poll() is not None:
+                elif fault == "forwarder":
                     process = record.start(url, "--forward-timeout", "3")
-                wait_for(lambda: _shared(direct, record) == record.rows(), 180, "the rows at the sink")
+                wait_for(lambda: shared_rows(record, direct) == record.rows(), 180, "the rows at the sink")
         finally:
             process.terminate()
             assert process.wait(60) == 0
+
+
+@pytest.mark.parametrize(
+    "work", [Work(3, 6000, 1, 2, 4), pytest.param(Work(8, 100_000, 10, 20, 20), marks=pytest.mark.long)]
+)
+def test_nothing_is_lost_or_doubled_while_everything_fails(tmp_path: Path, server: Engine, work: Work) -> None:
+    """A small one of what `python -m tests.forward --sink clickhouse` does."""
+    outcome = play(tmp_path, server, work, 1, print, Look(shared_rows, doubled))
+    assert outcome.there == outcome.here
+    assert sum(count for count, _ in outcome.here) == work.events
+    assert outcome.doubled == 0
 
 
 def test_rows_that_change_are_brought_up_to_date(record: Recorded, sink: str) -> None:
@@ -229,8 +232,8 @@ def test_hosts_with_the_same_sessions_stay_apart(tmp_path: Path, sink: str) -> N
     other.write("s", 0, 7, "of the other")
     for record in (one, other):
         assert record.forward(sink).returncode == 0
-    assert _shared(sink, one) == one.rows()
-    assert _shared(sink, other) == other.rows()
+    assert shared_rows(one, sink) == one.rows()
+    assert shared_rows(other, sink) == other.rows()
     assert sorted(rows(sink, "SELECT session_id, events FROM sessions")) == [("s", 7), ("s", 10)]
     assert rows(sink, "SELECT uniqExact(id) FROM events") == [(17,)]
 

@@ -9,14 +9,38 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from tests.forward.proxy import Proxy
 from tests.forward.records import Recorded
-from tests.postgres import Server, rows
+from tests.postgres import rows
 
 _FAULTS = ("swallow", "reset", "half_close", "stall")
 _TIMEOUT = ("--forward-timeout", "3")
+
+
+class Server(Protocol):
+    """What many hosts forward into, on a port of this machine."""
+
+    @property
+    def port(self) -> int:
+        """Where it answers, also when it was killed and started again."""
+
+    def create(self) -> str:
+        """A new, empty database: its URL."""
+
+    def start(self) -> None:
+        """Start it, and wait until it answers."""
+
+    def kill(self) -> None:
+        """SIGKILL."""
+
+
+class Look(NamedTuple):
+    """What an engine has at a URL: a host's events in their order; how many rows are there once too often."""
+
+    shared: Callable[[Recorded, str], list[tuple[Any, ...]]]
+    doubled: Callable[[str], int]
 
 
 class Work(NamedTuple):
@@ -74,7 +98,17 @@ class _Fleet:
             process.wait()
 
 
-def play(folder: Path, server: Server, work: Work, seed: int, tell: Callable[[str], None]) -> Outcome:
+def _doubled(url: str) -> int:
+    query = 'SELECT count(*) - count(DISTINCT (host_id, generation, "offset", part)) FROM codex_sink.events'
+    return int(rows(url, query)[0][0])
+
+
+POSTGRESQL = Look(Recorded.shared_rows, _doubled)
+
+
+def play(
+    folder: Path, server: Server, work: Work, seed: int, tell: Callable[[str], None], look: Look = POSTGRESQL
+) -> Outcome:
     """Let the work happen; which fault comes when follows from the seed, where in a transaction it hits, doesn't."""
     chance = random.Random(seed)
     direct = server.create()
@@ -105,7 +139,7 @@ def play(folder: Path, server: Server, work: Work, seed: int, tell: Callable[[st
             result = host.forward(direct)
             assert result.returncode == 0, result.stderr
         tell("all is sent")
-        return _outcome(fleet.hosts, direct, time.monotonic() - began)
+        return _outcome(look, fleet.hosts, direct, time.monotonic() - began)
 
 
 def _fail(fault: str, server: Server, proxy: Proxy, fleet: _Fleet, number: int) -> None:
@@ -122,13 +156,10 @@ def _fail(fault: str, server: Server, proxy: Proxy, fleet: _Fleet, number: int) 
         proxy.fail(fault)
 
 
-def _outcome(hosts: list[Recorded], url: str, seconds: float) -> Outcome:
+def _outcome(look: Look, hosts: list[Recorded], url: str, seconds: float) -> Outcome:
     here = [_checksum(host.rows()) for host in hosts]
-    there = [_checksum(host.shared_rows(url)) for host in hosts]
-    doubled = rows(
-        url, 'SELECT count(*) - count(DISTINCT (host_id, generation, "offset", part)) FROM codex_sink.events'
-    )
-    return Outcome(seconds, here, there, int(doubled[0][0]))
+    there = [_checksum(look.shared(host, url)) for host in hosts]
+    return Outcome(seconds, here, there, look.doubled(url))
 
 
 def _checksum(found: list[tuple[object, ...]]) -> tuple[int, str]:

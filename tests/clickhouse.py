@@ -5,6 +5,7 @@ A folder is its database. One process has a folder at a time, and a process one 
 
 from __future__ import annotations
 
+import io
 import os
 import subprocess
 import sys
@@ -115,13 +116,13 @@ def _serve(folder: str, port: int) -> None:
             values = dict(parse_qsl(urlsplit(self.path).query, keep_blank_values=True))
             body, query = self._body(), values.get("query", "")
             if self.headers.get("Content-Encoding") == "lz4":
-                body = lz4.frame.decompress(body)
+                body = lz4.frame.open(io.BytesIO(body)).read()
             try:
                 with lock:
-                    answer = _answer(connection, values, query, body)
-                self._send(200, answer)
+                    status, answer = 200, _answer(connection, values, query, body)
             except Exception as error:
-                self._send(500, str(error).encode())
+                status, answer = 500, str(error).encode()
+            self._send(status, answer)
 
         do_GET = do_POST  # noqa: N815
 
@@ -147,7 +148,13 @@ def _serve(folder: str, port: int) -> None:
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002
             """Say nothing."""
 
-    server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
+    class Listener(ThreadingHTTPServer):
+        def handle_error(self, request: Any, client_address: Any) -> None:
+            """Say nothing of a connection that was cut."""
+            if not isinstance(sys.exc_info()[1], OSError):
+                super().handle_error(request, client_address)
+
+    server = Listener(("127.0.0.1", port), Handler)
     print(server.server_port, flush=True)
     server.serve_forever()
 

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import clickhouse_connect
@@ -23,7 +24,7 @@ from codex_ingestd.forward.forwarder import Forwarder
 from codex_ingestd.forward.identity import host
 from codex_ingestd.forward.notes import Notes
 from codex_ingestd.forward.pace import Rate
-from codex_ingestd.forward.sink import Row, Watermark
+from codex_ingestd.forward.sink import Watermark
 from codex_ingestd.forward.spool import Spool
 from tests.clickhouse import Server as Engine
 from tests.clickhouse import doubled, engine, rows, run, serving, shared_rows
@@ -95,15 +96,15 @@ class _Trouble(Server):
         super().__init__(parse(url), 60)
         self._table = table
         self._meanwhile = meanwhile
-        self.late: list[tuple[str, Sequence[str], Sequence[Row], str]] = []
+        self.late: list[tuple[str, Sequence[str], Sequence[Sequence[Any]], str]] = []
 
-    def insert(self, table: str, columns: Sequence[str], rows: Sequence[Row], label: str = "") -> None:
+    def insert_columns(self, table: str, names: Sequence[str], columns: Sequence[Sequence[Any]], label: str) -> None:
         """Fail at the first rows for the table, which are kept for later."""
-        if table == self._table and rows and not self.late:
-            self.late.append((table, columns, rows, label))
+        if table == self._table and columns and not self.late:
+            self.late.append((table, names, columns, label))
             self._meanwhile()
             raise SinkError("no answer")
-        super().insert(table, columns, rows, label)
+        super().insert_columns(table, names, columns, label)
 
 
 @pytest.mark.parametrize("table", ["sink_events", "sink_streams", "sink_summaries", "sink_generations"])
@@ -121,7 +122,7 @@ def test_a_batch_of_unknown_fate_comes_once(record: Recorded, sink: str, table: 
         with closing(Forwarder(str(record.database), spool, shared, notes, Rate(None))) as forwarder:
             forwarder.once()
         assert server.late
-        server.insert(*server.late[0])
+        server.insert_columns(*server.late[0])
     assert shared_rows(record, sink) == record.rows()
     assert "0 events" in record.forward(sink).stdout
     assert rows(sink, "SELECT sum(events) FROM sessions") == [(650,)]
@@ -155,6 +156,18 @@ def server(tmp_path: Path, sink: str) -> Iterator[Engine]:
     assert sink
     with serving(tmp_path / "clickhouse") as server:
         yield server
+
+
+def test_a_token_is_of_all_rows_of_an_insert(server: Engine) -> None:
+    """Megabytes are one block, so that the same rows pass as the same where a text of them is shorter by now."""
+    url = server.create()
+    settings = "SETTINGS non_replicated_deduplication_window = 9"
+    run(url, f"CREATE TABLE t (a Int64, m String) ENGINE = MergeTree ORDER BY a {settings}")
+    with closing(Server(parse(url), 60)) as client:
+        client.open()
+        for length in (500, 100):
+            client.insert("t", ("a", "m"), [(number, "x" * length) for number in range(20_000)], "token")
+    assert rows(url, "SELECT count(), min(length(m)) FROM t") == [(20_000, 500)]
 
 
 @pytest.mark.parametrize("rounds", [1, pytest.param(5, marks=pytest.mark.long)])

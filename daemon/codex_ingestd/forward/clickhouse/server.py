@@ -11,6 +11,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 import clickhouse_connect
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError, Error
+from clickhouse_connect.driver.insert import InsertContext
 
 from codex_ingestd.forward.address import Address
 from codex_ingestd.forward.errors import SinkError
@@ -74,19 +75,21 @@ class Server:
         """What a query gives."""
         return self.client.query(query, parameters=values).result_rows
 
-    def insert(self, table: str, columns: Sequence[str], rows: Sequence[Row], label: str = "") -> None:
+    def insert(self, table: str, names: Sequence[str], rows: Sequence[Row], label: str = "") -> None:
         """Put rows there, if there are any; those of a label once."""
-        if rows:
-            if table not in self._types:
-                self._types[table] = self.client.create_insert_context(table, columns).column_types
-            self.client.insert(
-                table,
-                list(zip(*rows, strict=True)),
-                columns,
-                column_types=self._types[table],
-                column_oriented=True,
-                settings={"insert_deduplication_token": label} if label else None,
-            )
+        self.insert_columns(table, names, list(zip(*rows, strict=True)), label)
+
+    def insert_columns(self, table: str, names: Sequence[str], columns: Sequence[Sequence[Any]], label: str) -> None:
+        """The same by columns. They go as one block: of several each may be there without the others."""
+        if not columns or not columns[0]:
+            return
+        if table not in self._types:
+            self._types[table] = self.client.create_insert_context(table, names).column_types
+        settings = {"insert_deduplication_token": label} if label else None
+        block = InsertContext(
+            table, names, self._types[table], columns, True, settings=settings, block_size=len(columns[0])
+        )
+        self.client.insert(context=block)
 
     @contextmanager
     def told(self, doing: str) -> Iterator[None]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 from hashlib import blake2b
+from itertools import islice, repeat
 from typing import Any
 from uuid import UUID
 
@@ -140,9 +141,16 @@ class ClickHouseSink:
     def _put_events(self, batch: Batch, token: str) -> None:
         """Those that aren't there yet."""
         self._ask(batch)
-        now = time.time()
-        rows = [(*self._key(part), *row[1:], now) for part in batch.parts for row in self._lacking(part)]
-        self._server.insert("sink_events", _EVENTS, rows, token)
+        columns: list[list[Any]] = [[] for _ in _EVENTS]
+        for part in batch.parts:
+            rows = self._lacking(part)
+            fixed = zip(columns, self._key(part), strict=False)
+            for column, value in fixed:
+                column.extend(repeat(value, len(rows)))
+            for column, values in zip(columns[len(_KEY) :], islice(zip(*rows, strict=True), 1, None), strict=False):
+                column.extend(values)
+        columns[-1] = [time.time()] * len(columns[0])
+        self._server.insert_columns("sink_events", _EVENTS, columns, token)
 
     def _ask(self, batch: Batch) -> None:
         """Learn of generations that come first to this connection up to which event they are there."""

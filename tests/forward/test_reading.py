@@ -25,7 +25,7 @@ from codex.logs.query import parse
 from codex.logs.read.engine import Connection
 from codex.logs.read.postgres import Postgres, _placed
 from codex.logs.read.search import search
-from codex_ingestd.forward import spool
+from codex_ingestd.forward import sent, spool
 from codex_ingestd.forward.postgres.schema import migrate
 from tests.commands import ROOT, python, shell
 from tests.forward.records import Outcome, Recorded
@@ -62,7 +62,7 @@ def both(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Both:
                 pass
     url = shared(server)
     with pytest.MonkeyPatch.context() as patch:  # in the order of their numbers: then they have the same ones there
-        patch.setattr(spool, "_BEHIND", spool._BEHIND.partition("\nORDER BY")[0] + "\nORDER BY g.id")
+        patch.setattr(sent, "_BEHIND", sent._BEHIND.partition("\nORDER BY")[0] + "\nORDER BY g.id")
         assert record.forward(url).returncode == 0
     return Both(str(record.database), reader(server, url))
 

@@ -1,7 +1,4 @@
-"""The local database as a spool: what comes next for a sink, in order, in short reads. It knows no engine.
-
-What the sink has stands in a table of this connection's own, in memory: some 100 bytes for each generation.
-"""
+"""The local database as a spool: what comes next for a sink, in order, in short reads. It knows no engine."""
 
 from __future__ import annotations
 
@@ -10,20 +7,16 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-from codex.logging.store.connection import open_reader, scalar, translated
-from codex.logging.store.record import Record
-from codex.logging.store.segments import Chain
-from codex_ingestd.forward.errors import DivergedError
+from codex.logging.store.connection import open_reader, translated
 from codex_ingestd.forward.secrecy import Secrecy
+from codex_ingestd.forward.sent import Sent, State
 from codex_ingestd.forward.sink import (
     Batch,
     EventRow,
-    GenerationRow,
     Part,
     RejectRow,
     Row,
     SpanRow,
-    StreamRow,
     SummaryRow,
     TombstoneRow,
     UsageRow,
@@ -36,52 +29,6 @@ _PART_EVENTS = 50  # what a generation costs at the sink, in events
 _KNOWN_CALLS = 200_000
 _EVENT_TEXTS = (EventRow._fields.index("message"), EventRow._fields.index("meta"))
 _REJECT_TEXTS = (RejectRow._fields.index("reason"), RejectRow._fields.index("detail"))
-_SENT = """
-PRAGMA temp_store = memory;
-CREATE TEMP TABLE sent (
-    generation INTEGER PRIMARY KEY, began REAL NOT NULL, event INTEGER NOT NULL, reject INTEGER NOT NULL,
-    "offset" INTEGER NOT NULL, chain BLOB NOT NULL, ledger TEXT NOT NULL)"""
-# What was noted of the sink tells how far it is behind, as long as it can't be asked.
-_RECALL = """
-INSERT INTO temp.sent
-SELECT generation, 0, event, reject, "offset", chain, '' FROM main.forward_watermarks WHERE sink = ?"""
-_FORGET = "DELETE FROM temp.sent"
-_SET = """
-INSERT OR REPLACE INTO temp.sent (generation, began, event, reject, "offset", chain, ledger)
-VALUES (?, ?, ?, ?, ?, ?, ?)"""
-_ALL_SENT = 'SELECT generation, began, event, reject, "offset", chain, ledger FROM temp.sent'
-_NOTED = """
-SELECT w.generation FROM temp.sent AS w JOIN main.forward_watermarks AS k ON k.generation = w.generation
-WHERE k.sink = ? AND k."offset" = w."offset" AND k.chain = w.chain AND k.event = w.event"""
-# When something was last taken out of a generation, microseconds; rows that were read since are without it.
-_SPANS_MARK = """
-(SELECT CAST(max(x.redacted_at) * 1e6 AS INTEGER) FROM main.redacted_spans AS x WHERE x.generation = g.id)"""
-# Which state of a generation's own rows this is, in one text that differs where any of it does.
-_LEDGER = f"""
-g."offset" || ' ' || g.seq || ' ' || coalesce(g.how, '') || ' ' || coalesce(g.ended, '') || ' '
-|| coalesce(g.superseded_by, '') || ' ' || s.state || ' ' || coalesce(s.error_at, '') || ' '
-|| coalesce(s.parent_session_id, '') || ' ' || coalesce(s.forked_from, '') || ' ' || coalesce({_SPANS_MARK}, '')"""
-_FROM = """
-FROM main.generations AS g
-JOIN main.streams AS s ON s.id = g.stream
-LEFT JOIN temp.sent AS w ON w.generation = g.id"""
-# What grew least comes first, so that live rows never wait for a backlog; but the sink hears of a session's generations
-# in their order, since it numbers them so. Where the sink is ahead it is to follow.
-_BEHIND = f"""
-SELECT g.id, g."offset" - coalesce(w."offset", 0) {_FROM}
-WHERE w.ledger IS NOT {_LEDGER} AND (g."offset" >= coalesce(w."offset", 0) OR g.ended IS NOT NULL)
-ORDER BY CASE WHEN w.generation IS NULL THEN max(g."offset") OVER (
-    PARTITION BY s.session_id, w.generation IS NULL ORDER BY g.id) ELSE g."offset" - w."offset" END, g.id"""
-_ANOTHER = f"""
-SELECT g.id, s.session_id {_FROM}
-WHERE w.began <> g.began
-   OR (w."offset" = g."offset" AND w.chain <> g.chain AND g.how IS NOT 'purged'
-       AND NOT EXISTS (SELECT 1 FROM main.redacted_spans AS x WHERE x.generation = g.id))
-LIMIT 1"""  # noqa: S608
-_STATE = f"""
-SELECT {_LEDGER}, s.id, s.root, s.path, s.session_id, s.parent_session_id, s.format, s.state, s.error, s.error_at,
-       s.forked_from, g.id, g.stream, g.began, g."offset", g.seq, g.lines, g.chain, g.committed_at, g.ended, g.how,
-       g.superseded_by, w.event, w.reject, w."offset", w.chain, w.ledger, {_SPANS_MARK} {_FROM} WHERE g.id = ?"""
 _EVENTS = """
 SELECT id, "offset", part, coalesce(ts, ?), seq, length, ts, role, kind, message, meta, tool, model, call_id, parent,
        inherited
@@ -91,7 +38,6 @@ SELECT id, "offset", seq, length, reason, detail
 FROM main.ingest_rejects WHERE id > ? AND id <= ? ORDER BY id LIMIT ?"""
 _LINK_BEFORE = """
 SELECT end_offset, chain FROM main.segments WHERE id BETWEEN ? AND ? AND end_offset <= ? ORDER BY id DESC LIMIT 1"""
-_LINK_AT = "SELECT chain FROM main.segments WHERE id BETWEEN ? AND ? AND end_offset = ? ORDER BY id DESC LIMIT 1"
 _SUMMARY = """
 SELECT generation, "offset", cwd, branch, "commit", title, models, started, last_event, ended, events, turns,
        tool_calls, errors, state
@@ -106,22 +52,6 @@ SELECT generation, session_id, length, lines, chain, purged_at FROM main.tombsto
 _SPANS = """
 SELECT generation, "offset", length, rule, redacted_at FROM main.redacted_spans
 WHERE generation = ? AND CAST(redacted_at * 1e6 AS INTEGER) > ?"""
-_SPAN_BEFORE = 'SELECT 1 FROM main.redacted_spans WHERE generation = ? AND "offset" < ?'
-
-
-class _State(NamedTuple):
-    """A generation as it is now, beside what the sink has of it."""
-
-    ledger: str
-    stream: StreamRow
-    generation: GenerationRow
-    before: Watermark
-    spans: int | None
-
-    @property
-    def told_spans(self) -> int:
-        """Up to when the sink was told what was taken out of its rows, as `spans`."""
-        return int(self.before.ledger.rpartition(" ")[2] or 0)
 
 
 class Lag(NamedTuple):
@@ -136,13 +66,10 @@ class Spool:
 
     def __init__(self, database: str, sink: str, secrecy: Secrecy | None = None) -> None:
         self._path = database
-        self._sink = sink
         self._secrecy = secrecy
         self._connection = open_reader(database)
-        self._connection.execute(_SENT)
-        self._connection.execute(_RECALL, (sink,))
+        self._sent = Sent(self._connection, sink)
         self._queue: list[tuple[int, int]] = []
-        self._proven: set[int] = set()
         self._calls: OrderedDict[int, dict[int, tuple[int, int]]] = OrderedDict()
 
     def close(self) -> None:
@@ -152,18 +79,7 @@ class Spool:
     def begin(self, watermarks: Iterable[Watermark]) -> None:
         """Go on from what the sink has. Raises DivergedError where that isn't of this record."""
         with self._read():
-            sent: Any = self._connection.execute(_ALL_SENT).fetchall()
-            known = {row[0]: row for row in sent if row[0] in self._proven}
-            self._connection.execute(_FORGET)
-            self._proven.clear()
-            for mark in watermarks:
-                self._connection.execute(_SET, mark)
-                if known.get(mark.generation) == mark:
-                    self._proven.add(mark.generation)
-            self._proven.update(int(str(row[0])) for row in self._connection.execute(_NOTED, (self._sink,)))
-            another = self._connection.execute(_ANOTHER).fetchone()
-        if another is not None:
-            raise DivergedError(f"its generation {another[0]} is not the one of {another[1]} here")
+            self._sent.begin(watermarks)
         self._calls.clear()
         self.look()
         for generation, _ in self._queue:
@@ -176,7 +92,7 @@ class Spool:
     def look(self) -> Lag:
         """See what there is to send."""
         with self._read():
-            rows: Any = self._connection.execute(_BEHIND).fetchall()
+            rows = self._sent.behind()
         self._queue = rows[::-1]
         sizes = [size for _, size in rows if size > 0]
         return Lag(len(sizes), sum(sizes))
@@ -215,9 +131,8 @@ class Spool:
 
     def sent(self, batch: Batch) -> None:
         """The sink has committed it."""
-        self._connection.executemany(_SET, [part.after for part in batch.parts])
+        self._sent.note([part.after for part in batch.parts])
         for part in batch.parts:
-            self._proven.add(part.after.generation)
             if part.usage:
                 calls = self._calls.setdefault(part.after.generation, {})
                 calls.update((row.key, (row.event_seq << 8 | row.event_part, row.repeated)) for row in part.usage)
@@ -231,58 +146,14 @@ class Spool:
         with translated(self._path), self._connection:
             yield
 
-    def _state(self, generation: int) -> _State | None:
-        row: Any = self._connection.execute(_STATE, (generation,)).fetchone()
-        if row is None:
-            return None
-        now = GenerationRow(*row[11:22])
-        event, reject, offset, chain, ledger, spans = row[22:]
-        before = Watermark(generation, now.began)
-        if event is not None:
-            before = Watermark(generation, now.began, event, reject, offset, chain, ledger)
-        return _State(row[0], StreamRow(*row[1:11]), now, before, spans)
-
     def _prove(self, generation: int) -> None:
-        """See once that the record has, at the sink's offset, the chain that the sink has. Raises DivergedError."""
-        if generation in self._proven:
-            return
-        with self._read():
-            state = self._state(generation)
-        if state is not None:
-            self._compare(state, state.before)
-        self._proven.add(generation)
-
-    def _compare(self, state: _State, mark: Watermark) -> None:
-        """See that the record has a watermark's chain. Raises DivergedError."""
-        now = state.generation
-        if mark.offset and now.how != "purged":
-            if now.offset < mark.offset:
-                raise DivergedError(f"of generation {now.local} it has more than was ever here")
-            if self._chain(now, mark.offset) != mark.chain and not self._was_redacted(state):
-                raise DivergedError(f"of generation {now.local}, {state.stream.session_id}, it has other bytes")
-
-    def _chain(self, now: GenerationRow, offset: int) -> bytes:
-        """The record's chain at an offset; from its bytes, where no row tells it any more."""
-        if offset == now.offset:
-            return now.chain
-        low = now.local << 40
-        found = scalar(self._connection, _LINK_AT, (low, low | offset, offset))
-        if found is not None:
-            return bytes(found)
-        chain = Chain()
+        """See once that what the sink has of it is of this record. Raises DivergedError."""
         with translated(self._path):
-            for piece in Record(self._connection, now.local).chunks(offset):
-                chain.update(piece)
-        return chain.digest()
-
-    def _was_redacted(self, state: _State) -> bool:
-        """Whether something was taken out of what the sink has, since it was told of it."""
-        values = (state.generation.local, state.before.offset)
-        return (state.spans or 0) > state.told_spans and scalar(self._connection, _SPAN_BEFORE, values) is not None
+            self._sent.prove(generation)
 
     def _part(self, generation: int, limit: int, room: int) -> Part | None:
         """What is next of a generation; None where there is nothing new by now."""
-        state = self._state(generation)
+        state = self._sent.state(generation)
         if state is None or state.ledger == state.before.ledger:
             return None
         now, before = state.generation, state.before
@@ -326,7 +197,7 @@ class Spool:
     def _between(self, before: Watermark, after: Watermark) -> Part | None:
         """What lies behind one watermark and up to another; None where one end isn't at the sink, or the other here."""
         with self._read():
-            state = self._state(before.generation)
+            state = self._sent.state(before.generation)
             if state is None or state.before[:4] != before[:4]:
                 return None
             low, began = before.generation << 40, state.generation.began
@@ -340,7 +211,8 @@ class Spool:
         for rows, first, last in ((events, before.event, after.event), (rejects, before.reject, after.reject)):
             if last != (rows[-1][0] if rows else first):
                 return None
-        self._compare(state, after)
+        with translated(self._path):
+            self._sent.compare(state, after)
         after = after._replace(ledger=_amid(state.told_spans))
         return Part(state.before, after, state.stream, state.generation, events, rejects)
 
@@ -363,7 +235,7 @@ class Spool:
             return after
         return after._replace(offset=link[0], chain=link[1])
 
-    def _spans(self, state: _State) -> tuple[SpanRow, ...]:
+    def _spans(self, state: State) -> tuple[SpanRow, ...]:
         """What was taken out since, of rows that were sent before."""
         rows: Any = self._connection.execute(_SPANS, (state.generation.local, state.told_spans))
         return tuple(SpanRow(*row) for row in rows)

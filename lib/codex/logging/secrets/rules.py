@@ -29,7 +29,8 @@ _OTHER_NAMES = re.compile(
     re.IGNORECASE,
 )
 _IDENTIFIER = re.compile(rb"[A-Za-z_]++(?:[.-][A-Za-z_]++)*+[0-9]{0,4}")
-_ANSI_END = re.compile(rb"\[[0-9;]{0,16}m\Z")
+# Of an escape that is no letter or digit, or of a colour.
+_ESCAPE_END = re.compile(rb"(?:\\(?:[bfnrt]|u(?!00[2-7])[0-9A-Fa-f]{4})|\[[0-9;]{0,16}m)\Z")
 _NAME_END = re.compile(rb"[A-Za-z0-9_-]{1,40}\Z")
 _NAME_BYTES = 40
 _PLACEHOLDER = re.compile(rb"\[REDACTED:[a-z-]{0,29}\Z")
@@ -115,10 +116,7 @@ def _begins_word(text: bytes, place: int) -> bool:
     """Whether no letter or digit stands before; those of an escape (`\\n`) or of a colour (`ESC[0m`) don't count."""
     if not place or not (text[place - 1 : place].isalnum() or text[place - 1] == 0x5F):
         return True
-    return (
-        text[place - 2 : place] in (rb"\n", rb"\r", rb"\t")
-        or _ANSI_END.search(text, max(0, place - 20), place) is not None
-    )
+    return _ESCAPE_END.search(text, max(0, place - 20), place) is not None
 
 
 def _is_random(value: bytes) -> bool:

@@ -1,0 +1,34 @@
+"""What hides a credential from those who look for it by its letters."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from codex.logging.secrets.scan import Scanner
+from tests.planted import secrets
+
+BEFORE = ("\u200b", "\u201c", "\u5bc6", "\u00a0", "\f", "\b", "\r\n", "\x1b[1;38;5;208m")
+
+
+def nested(text: str, depth: int) -> bytes:
+    """JSON within JSON, so deep, with all but ASCII escaped."""
+    for _ in range(depth):
+        text = json.dumps(text)
+    return text.encode()
+
+
+@pytest.mark.parametrize("depth", range(1, 7))
+def test_no_letter_before_a_secret_makes_a_word_of_it(depth: int) -> None:
+    """Whatever an escape of it ends in: `\\u200b` and `\\f` end no name."""
+    tokens = {one.kind: one.secret for one in secrets() if one.kind in {"aws", "npm", "stripe", "google", "jwt"}}
+    texts = {(kind, mark): nested(f"the key{mark}{token}", depth) for kind, token in tokens.items() for mark in BEFORE}
+    assert len(texts) == 5 * len(BEFORE)
+    assert [place for place, text in texts.items() if not Scanner().find(text)] == []
+
+
+@pytest.mark.parametrize("depth", range(1, 7))
+def test_no_number_of_backslashes_hides_a_secret(depth: int) -> None:
+    """A session that quotes a session that quotes a session."""
+    assert [one.text for one in secrets() if not Scanner().find(nested(one.text, depth))] == []

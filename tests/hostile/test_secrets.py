@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
+from pathlib import Path
 
 import pytest
 
+from codex.logging.errors import ConfigError
+from codex.logging.secrets.allow import allowed_of
 from codex.logging.secrets.scan import Scanner
 from tests.planted import secrets
 
@@ -32,3 +36,17 @@ def test_no_letter_before_a_secret_makes_a_word_of_it(depth: int) -> None:
 def test_no_number_of_backslashes_hides_a_secret(depth: int) -> None:
     """A session that quotes a session that quotes a session."""
     assert [one.text for one in secrets() if not Scanner().find(nested(one.text, depth))] == []
+
+
+def test_what_may_stay_is_said_by_nobody_else(tmp_path: Path) -> None:
+    """An allow-list that others may write, one without end, a pipe: each is told of, and none hangs who reads it."""
+    file, database = tmp_path / "secrets-allow", str(tmp_path / "a.db")
+    file.write_text("regex:.\n")
+    file.chmod(0o622)
+    with pytest.raises(ConfigError, match=r"others than its owner"):
+        allowed_of(database)
+    for make in (lambda: file.symlink_to("/dev/zero"), lambda: os.mkfifo(file), lambda: file.write_bytes(b"a" * 2**21)):
+        file.unlink()
+        make()
+        with pytest.raises(ConfigError, match=r"secrets-allow is no file of 1 MiB"):
+            allowed_of(database)

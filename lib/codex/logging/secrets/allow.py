@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 from hashlib import blake2b
 from importlib import resources
 from typing import Any, NamedTuple
 
+from codex.logging import config
 from codex.logging.errors import ConfigError
+from codex.logging.owners import others_may_write
 from codex.logging.store.connection import translated
 
 NAME = "secrets-allow"
-_VERSION = b"2"  # of the scanner: raised where it finds other things by the same rules
+_VERSION = b"3"  # of the scanner: raised where it finds other things by the same rules
+_MOST_BYTES = 1 << 20
 _HASH = re.compile(r"hash:([0-9a-f]{8})")
 
 
@@ -50,10 +54,18 @@ def allowed_of(database: str) -> Allowed:
 def _lines(path: str) -> list[str]:
     with translated(path):
         try:
-            with open(path, encoding="utf-8") as file:
-                lines = [line.strip() for line in file]
+            # A named pipe or a device that came with somebody's project must not hang who looks for secrets there.
+            with open(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY), "rb") as file:
+                status = os.fstat(file.fileno())
+                data = file.read(_MOST_BYTES + 1) if stat.S_ISREG(status.st_mode) else b""
         except FileNotFoundError:
             return []
+        if not stat.S_ISREG(status.st_mode) or len(data) > _MOST_BYTES:
+            raise ConfigError(f"{path} is no file of 1 MiB at most", hint="Write it anew.")
+        if others_may_write(status) and not config.lets_others_write():
+            raise ConfigError(f"{path}: others than its owner may write to it", hint=f"chmod go-w {path}")
+        try:
+            lines = [line.strip() for line in data.decode("utf-8").split("\n")]
         except UnicodeDecodeError as error:
             raise ConfigError(f"{path} is no UTF-8 text", hint="Write it anew.") from error
     return [line for line in lines if line and not line.startswith("#")]

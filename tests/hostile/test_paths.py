@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Iterator
 from contextlib import closing
@@ -14,6 +15,7 @@ import pytest
 from codex.logging import append_ndjson
 from codex.logging.errors import SourceError
 from codex.logging.purge import Wish, purge
+from codex.logging.store.sqlite import Store
 from codex_ingestd.instance import Instance
 from tests.commands import ROOT, shell, succeed
 from tests.daemon import Daemon, wait_for
@@ -146,6 +148,21 @@ def test_a_lock_is_not_taken_through_a_link(database: Path, tmp_path: Path) -> N
     with pytest.raises(Exception, match=r"\.lock"), Instance(str(database)):
         pass
     assert victim.read_bytes() == SECRET
+
+
+@pytest.mark.parametrize("suffix", ["", "-journal", "-wal"])
+def test_a_pipe_in_the_place_of_a_database_hangs_nobody(suffix: str, database: Path) -> None:
+    """Readers, writers, status and page: each says what is there, and ends."""
+    with closing(Store(str(database))):
+        pass
+    pipe = Path(f"{database}{suffix}")
+    pipe.unlink(missing_ok=True)
+    os.mkfifo(pipe)
+    commands = ("codex-logs sessions", "codex-import-ndjson --all", "codex-ingestd status", "codex-logs web --no-open")
+    for command in commands:
+        done = shell(f"{command} --db {database}", database.parent, timeout=20)
+        assert done.returncode in (1, 2), (command, done)
+        assert f"{pipe} is no file" in done.stdout + done.stderr, (command, done)
 
 
 @pytest.mark.parametrize("session_id", IDS, ids=ascii)

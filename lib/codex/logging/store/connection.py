@@ -14,7 +14,7 @@ import apsw
 from codex.logging.errors import ConfigError, DatabaseError, DatabaseMissingError, NewerDatabaseError
 from codex.logging.owners import make_folders
 from codex.logging.store import former, legacy
-from codex.logging.store.private import refuse_open
+from codex.logging.store.private import refuse_open, refuse_special
 
 APPLICATION_ID = 0x43445831  # "CDX1"
 BUSY_MILLISECONDS = 5000
@@ -39,6 +39,7 @@ def open_writer(path: str, *, wait_milliseconds: int = BUSY_MILLISECONDS) -> aps
     with translated(path):
         make_folders(os.path.dirname(path))
         refuse_open(path)
+        refuse_special(path)
         _make_private(path)
         connection = apsw.Connection(path, statementcachesize=200)
         distrust(connection)
@@ -68,6 +69,7 @@ def open_reader(path: str) -> apsw.Connection:
             hint="Start `codex-ingestd run`, or run `codex-import-ndjson --all`, or name another one with --db.",
         )
     with translated(path):
+        refuse_special(path)
         try:
             connection = apsw.Connection(path, flags=apsw.SQLITE_OPEN_READONLY)
             distrust(connection)

@@ -7,10 +7,11 @@ import stat
 from contextlib import suppress
 
 from codex.logging import config
-from codex.logging.errors import ConfigError
+from codex.logging.errors import ConfigError, DatabaseError
 from codex.logging.owners import is_trusted, others_may_replace, others_may_write
 
 _BESIDE = ("", "-wal", "-shm", ".lock", ".key")
+_OPENED = ("", "-wal", "-shm", "-journal")
 
 
 def refuse_open(database: str) -> None:
@@ -27,6 +28,18 @@ def refuse_open(database: str) -> None:
                 hint=f"{mend}. Where those are to be trusted, set {config.WRITABLE_BY_OTHERS}=1, or"
                 " `writable-by-others = true` in a file of settings.",
             )
+
+
+def refuse_special(database: str) -> None:
+    """Raise DatabaseError where a pipe or a device is in the place of a database, or of its log.
+
+    SQLite would wait there for ever. Raises OSError.
+    """
+    for path in (database + suffix for suffix in _OPENED):
+        with suppress(FileNotFoundError):
+            mode = os.stat(path).st_mode
+            if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+                raise DatabaseError(f"{path} is no file", hint="Move it away, or choose another --db.")
 
 
 def _objection(database: str) -> tuple[str, str] | None:

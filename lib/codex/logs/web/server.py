@@ -26,6 +26,8 @@ from datasette.app import Datasette
 from datasette.plugins import DEFAULT_PLUGINS, pm
 
 from codex.logging.errors import ConfigError, DatabaseError, DatabaseMissingError
+from codex.logging.store.connection import translated
+from codex.logging.store.private import refuse_special
 from codex.logs.web import plugin, stream
 from codex.logs.web.guard import Guard
 from codex.logs.web.health import Health
@@ -120,6 +122,8 @@ class _Server(uvicorn.Server):
 def _check(database: str) -> None:
     """Raises DatabaseError or DatabaseMissingError when there is nothing of ours to show."""
     try:
+        with translated(database):
+            refuse_special(database)
         with closing(connect(database)) as connection:
             query = "SELECT 1 FROM sqlite_master WHERE type = 'view' AND name = 'sessions'"
             found = connection.execute(query).fetchone()

@@ -130,6 +130,8 @@ def test_a_session_is_nowhere_any_more(workspace: Path, daemon: Daemon) -> None:
     assert [Path(path).name for path in told["files"]] == ["gone.ndjson"]
     assert traces(workspace, TEXT) == []
     assert [path.name for path in workspace.glob("*.db*") if "before" in path.name or "schema" in path.name] == []
+    query = "SELECT key FROM meta WHERE key LIKE 'un%'"
+    assert json.loads(succeed(f'codex-logs sql "{query}" --json --db codex_session_logs.db', workspace)) == []
     write(workspace, "other", "goes on")
     write(workspace, "gone", "a new life")
     wait_for(lambda: len(daemon.rows()) == 4, what="what was written since")

@@ -15,6 +15,7 @@ import apsw
 import pytest
 
 from codex.logging.errors import DatabaseError
+from codex.logging.finalize import finalize
 from codex.logging.store.connection import APPLICATION_ID, migrations
 from codex.logging.store.sqlite import Store
 from codex.logging.targets import Finding
@@ -58,6 +59,15 @@ def test_each_old_version_is_brought_up_to_date(database: Path, version: int) ->
     assert held(database) == (LATEST, streams)
     assert held(kept) == (version, streams)
     assert stat.S_IMODE(kept.stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize("version", range(1, LATEST))
+def test_each_old_version_can_be_finalized(database: Path, version: int) -> None:
+    """Also where nothing is imported first: it is looked through for secrets, which needs what older ones lack."""
+    streams = old_database(database, version)
+    done = finalize(str(database), None)
+    assert held(Path(done.copy)) == (LATEST, streams)
+    assert done.secrets == ()
 
 
 def test_a_new_or_current_database_leaves_no_copy(database: Path) -> None:

@@ -16,9 +16,7 @@ from codex.logging.staging import traces
 from codex.logging.store.connection import scalar
 from codex.logging.store.sqlite import Store
 from codex.logging.store.streams import read_streams
-from codex.logging.wiping import is_unwiped, wipe
-
-_PENDING = "unerased"
+from codex.logging.wiping import UNERASED, is_unwiped, wipe
 
 
 class Wish(NamedTuple):
@@ -87,18 +85,18 @@ def erase(store: Store, wish: Wish) -> Erasure:
         done = _told(wish, session.erase(store, wish.session_id, streams, _parts(store, wish, streams)))
     if not is_pending(store):
         return done
-    store.note(_PENDING, "something was erased, and not yet everywhere")
+    store.note(UNERASED, "something was erased, and not yet everywhere")
     if is_unwiped(store):
         wipe(store)
     made = copies.renew(store.path)
-    store.note(_PENDING, None)
+    store.note(UNERASED, None)
     notes = (*made.notes, *_notes(store, wish, done.files))
     return done._replace(copies=(*made.renewed, *made.removed), notes=notes)
 
 
 def is_pending(store: Store) -> bool:
     """Whether an erasure was begun, and never ended."""
-    return is_unwiped(store) or scalar(store.connection, "SELECT 1 FROM meta WHERE key = ?", (_PENDING,)) is not None
+    return is_unwiped(store) or scalar(store.connection, "SELECT 1 FROM meta WHERE key = ?", (UNERASED,)) is not None
 
 
 def _streams(store: Store, wish: Wish) -> list[Stream]:

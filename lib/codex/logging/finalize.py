@@ -26,9 +26,10 @@ from codex.logging.ingest.sources import Location
 from codex.logging.owners import make_folders
 from codex.logging.redaction import forget_heads, write_redacted
 from codex.logging.secrets.search import Search
-from codex.logging.store.connection import BUSY_MILLISECONDS, has_relation, open_reader, translated
+from codex.logging.store.connection import BUSY_MILLISECONDS, has_relation, is_current, open_reader, translated
 from codex.logging.store.disk import sync
 from codex.logging.store.sqlite import Store
+from codex.logging.wiping import UNERASED
 from codex.logging.writer import warn
 
 COPY_NAME = "codex_session_logs.db"
@@ -96,6 +97,8 @@ def finalize(database: str, log_dir: str | None, *, allow_secrets: bool | None =
         return done
     rows, failures = (0, []) if log_dir is None else _import_pending(database, log_dir)
     allow_secrets = config.allows_secrets() if allow_secrets is None else allow_secrets
+    if not allow_secrets:
+        _bring_up_to_date(database)
     secrets, deleted = snapshot(database, done.copy, None if allow_secrets else Search.of(database))
     backup = None
     try:
@@ -114,6 +117,14 @@ def finalize(database: str, log_dir: str | None, *, allow_secrets: bool | None =
         failures=(*failures, *staged.failures),
         secrets=tuple(secrets),
     )
+
+
+def _bring_up_to_date(database: str) -> None:
+    """What is found is noted in tables that an older version's database lacks. Raises DatabaseError."""
+    with closing(open_reader(database)) as reader:
+        if is_current(reader):
+            return
+    Store(database).close()
 
 
 def _warnings(database: str, secrets: list[Found]) -> list[str]:
@@ -248,6 +259,8 @@ def _copy(database: str, part: str) -> None:
         copy.pragma("synchronous", "off")  # it is synchronized once, when it is whole
         with copy.backup("main", source, "main") as backup:
             backup.step(-1)
+        if has_relation(copy, "meta"):
+            copy.execute("DELETE FROM meta WHERE key = ?", (UNERASED,))  # of the other files, this one among them
         copy.pragma("journal_mode", "delete")
 
 

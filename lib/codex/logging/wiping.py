@@ -14,6 +14,7 @@ from codex.logging.store import former, search_index
 from codex.logging.store.connection import scalar, translated
 from codex.logging.store.sqlite import Store
 
+UNERASED = "unerased"  # in meta: something was erased, and other files may hold it still
 _TRUNCATE_SECONDS = 10.0
 _UNWIPED = "unwiped"
 

@@ -21,8 +21,9 @@ from codex.logging.rebuild import begin, end, swap_in
 from codex.logging.rebuild import rebuild as rebuild_into
 from codex.logging.restore import chosen_generations, restored, session_streams
 from codex.logging.secrets.placeholder import known_key
-from codex.logging.statement import Wanted
+from codex.logging.statement import Held, Wanted
 from codex.logging.store.connection import open_reader, translated
+from codex.logging.store.redactions import formers
 from codex.logging.store.sqlite import Store
 from codex.logging.targets import Finding, Target, orphans, targets
 from codex.logging.terminal import db_option, json_option, progress, tell, tell_json
@@ -63,9 +64,9 @@ def verify(sessions: tuple[str, ...], db: str | None, deep: bool, against: str |
             with progress("Verifying", sum(target.length for target in chosen), quiet=as_json) as advance:
                 found = _checked(connection, chosen, wanted, deep, advance)
             key = known_key(database)
-            unextended, unprovable = wanted.compare(chosen, statement.erased(connection), key)
-            found += [*unextended, *(() if sessions else orphans(connection))]
-            _report(chosen, found, wanted.statements, unprovable, began, as_json, has_key=key is not None)
+            held = wanted.compare(chosen, formers(connection), key)
+            found += [*held.findings, *(() if sessions else orphans(connection))]
+            _report(chosen, found, wanted.statements, held, began, as_json, has_key=key is not None)
     except (OSError, CodexLoggingError) as error:
         hint = getattr(error, "hint", "")
         tell(f"could not check: {error}", err=True)
@@ -109,7 +110,7 @@ def _report(
     chosen: list[Target],
     found: list[Finding],
     statements: int,
-    unprovable: int,
+    held: Held,
     began: float,
     as_json: bool,
     *,
@@ -127,7 +128,8 @@ def _report(
         "unproven": sum(bool(one.redacted) and size is not None for one, size in zip(chosen, sizes, strict=True))
         * (not has_key),
         "statements": statements,
-        "statements_of_purged": unprovable,
+        "statements_of_purged": held.purged,
+        "statements_of_redacted": held.redacted,
         "seconds": round(time.perf_counter() - began, 3),
     }
     if as_json:

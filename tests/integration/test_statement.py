@@ -154,14 +154,18 @@ def test_a_purged_generation_closes(recorded: Importer) -> None:
 
 
 def test_an_erased_generation_closes(recorded: Importer) -> None:
-    """The statement of what it was just before is proven by the key; older ones can be held against nothing."""
+    """What it was just before, each time, is proven by the key; what it was earlier can be held against nothing."""
     state(recorded)
     write(recorded, "s", lines(151, 160))
     state(recorded)
     erase(recorded.store, Erasing("s", texts=("155 155",)))
     state(recorded)
+    erase(recorded.store, Erasing("s", texts=("120 120",)))
+    path = state(recorded)
     write(recorded, "s", lines(161, 170))
     assert verify(recorded) == (0, [])
+    told = succeed(f"codex-ingestd verify --against {path} --db {recorded.store.path}", path.parent)
+    assert "4 statements, 1 statements of redacted: 0 findings" in told
     recorded.store.connection.execute("UPDATE redactions SET proof = x'00'")
     code, findings = verify(recorded)
     assert (code, [finding[:3] for finding in findings]) == (1, [("statement", "s", 2)])

@@ -25,6 +25,7 @@ from codex.logging.rebuild import copy_others
 from codex.logging.replay import batches
 from codex.logging.secrets.placeholder import digest, keyed, placeholder
 from codex.logging.secrets.search import Search
+from codex.logging.store import redactions
 from codex.logging.store.connection import immediate
 from codex.logging.store.record import Record
 from codex.logging.store.rows import rows_of
@@ -36,8 +37,6 @@ from codex.logging.store.streams import read_streams
 _ROWS = ("events", "ingest_rejects", "segments")
 _TOLD = ("summaries", "usage", "redacted_spans")
 _COLUMNS = "SELECT name FROM pragma_table_xinfo(?) WHERE hidden = 0"
-_NOTE = """
-INSERT INTO redactions VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET secrets = secrets + excluded.secrets"""
 _FORGET_HEADS = """
 UPDATE generations SET head_length = 0, head = x'', marker = x''
 WHERE id IN (SELECT generation FROM redacted_spans) AND head_length > 0"""
@@ -68,8 +67,9 @@ def write_redacted(former: apsw.Connection, path: str, found: Sequence[Found], s
                     _copy(former, new.connection, generation)
         for finding in copy_others(former, new.connection, lambda row: _without_secrets(row, search)):
             raise DatabaseError(f"{path}: {finding.detail}")
-        for generation, count in redacted:
-            _note(new.connection, generation, count, search.key)
+        with immediate(new.connection):
+            for generation, count in redacted:
+                redactions.note(new.connection, generation, count, keyed(generation.chain, search.key))
         forget_heads(new.connection)
         if left := survey(new.connection, search):
             one = left[0]
@@ -129,13 +129,6 @@ def _redact(former: apsw.Connection, new: Store, stream: Stream, generation: Gen
         rows = rows._replace(chains=link(rows.pieces, chain).chains, spans=spans)
         begun = begun._replace(cursor=batch.after, chain=chain.digest(), block=chain.block)
         stream = new.commit(stream, begun, rows, None)
-
-
-def _note(connection: apsw.Connection, generation: Generation, count: int, key: bytes) -> None:
-    """What it was, for the key's holder."""
-    proof = keyed(generation.chain, key)
-    with immediate(connection):
-        connection.execute(_NOTE, (generation.id, count, generation.cursor.offset, proof, time.time()))
 
 
 def forget_heads(connection: apsw.Connection) -> None:

@@ -11,7 +11,7 @@ import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from hashlib import blake2b
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import apsw
 import msgspec
@@ -19,13 +19,9 @@ import msgspec
 from codex.logging.errors import ConfigError
 from codex.logging.events import iso_time
 from codex.logging.secrets.placeholder import keyed
-from codex.logging.store.connection import has_relation
+from codex.logging.store.redactions import Former
 from codex.logging.store.streams import read_streams
 from codex.logging.targets import Finding, Target
-
-_ERASED = """
-SELECT generation, length, proof FROM redactions
-WHERE generation IN (SELECT generation FROM redacted_spans)"""
 
 
 class Entry(msgspec.Struct, frozen=True):
@@ -98,26 +94,16 @@ def _parse(line: bytes, where: str) -> Statement:
     return statement
 
 
-class Erased(NamedTuple):
-    """What a generation was before something of it was erased: its length, and its chain, which only a key proves."""
+class Held(NamedTuple):
+    """What today's record comes to beside statements: where it doesn't extend one, once for each generation.
 
-    length: int
-    proof: bytes
+    And how many entries can't be held against anything: what they are of grew and was purged afterwards, or something
+    was taken out of it later.
+    """
 
-    def proves(self, entry: Entry, key: bytes | None) -> bool | None:
-        """Whether it was what a statement is of; None where nobody can tell."""
-        if key is None or entry.length != self.length:
-            return None
-        return keyed(bytes.fromhex(entry.chain), key) == self.proof
-
-
-_NEVER = Erased(-1, b"")
-
-
-def erased(connection: apsw.Connection) -> dict[int, Erased]:
-    """The generations of which something was erased."""
-    rows: Any = connection.execute(_ERASED) if has_relation(connection, "redacted_spans") else ()
-    return {number: Erased(*rest) for number, *rest in rows}
+    findings: list[Finding]
+    purged: int
+    redacted: int
 
 
 class Wanted:
@@ -144,14 +130,8 @@ class Wanted:
         """For `check`: the lengths at which a generation's chain is wanted."""
         return self._found.setdefault(target.generation.id, dict.fromkeys(self._lengths.get(target.session_id, ())))
 
-    def compare(
-        self, targets: Sequence[Target], former: Mapping[int, Erased], key: bytes | None
-    ) -> tuple[list[Finding], int]:
-        """Where today's record doesn't extend a statement, once for each generation.
-
-        And how many entries can't be held against anything, since what they are of grew and was purged afterwards, or
-        something of it was erased: `former` is how those were.
-        """
+    def compare(self, targets: Sequence[Target], formers: Mapping[int, Sequence[Former]], key: bytes | None) -> Held:
+        """Hold today's record against the statements; `formers` is what it was before something was taken out."""
         chains = {
             (target.session_id, length, chain.hex())
             for target in targets
@@ -162,22 +142,30 @@ class Wanted:
         lengths = {target.generation.id: target.length for target in targets}
         proven: dict[int, int] = {}
         findings: dict[int, Finding] = {}
-        purged = 0
+        purged = redacted = 0
         for entry, ts in self._entries:
-            stone, known = stones.get(entry.generation), former.get(entry.generation, _NEVER)
+            stone = stones.get(entry.generation)
             if stone is not None and stone.length > entry.length:
                 purged += 1
             elif (entry.session_id, entry.length, entry.chain) in chains or (
                 stone is not None and (stone.length, stone.chain.hex()) == (entry.length, entry.chain)
             ):
                 proven[entry.generation] = entry.length
-            elif entry.length <= known.length and (was := known.proves(entry, key)) is not False:
-                purged += was is None
+            elif (was := _was(entry, formers.get(entry.generation, ()), key)) is not False:
+                redacted += was is None
             elif entry.generation not in findings:
                 where = (proven.get(entry.generation, 0), entry.length)
                 detail = _detail(lengths.get(entry.generation), entry, ts)
                 findings[entry.generation] = Finding(entry.session_id, entry.generation, "statement", *where, detail)
-        return list(findings.values()), purged
+        return Held(list(findings.values()), purged, redacted)
+
+
+def _was(entry: Entry, formers: Sequence[Former], key: bytes | None) -> bool | None:
+    """Whether a generation once was what a statement is of; None where nobody can tell."""
+    proofs = {former.proof for former in formers if former.length == entry.length}
+    if key is not None and proofs:
+        return keyed(bytes.fromhex(entry.chain), key) in proofs
+    return None if any(entry.length <= former.length for former in formers) else False
 
 
 def _detail(length: int | None, entry: Entry, ts: str) -> str:

@@ -15,17 +15,13 @@ from codex.logging.ingest.reader import Bytes
 from codex.logging.replay import batches
 from codex.logging.secrets.placeholder import digest as placeholder_digest
 from codex.logging.secrets.placeholder import keyed
-from codex.logging.store import spans
+from codex.logging.store import redactions, spans
 from codex.logging.store.record import Record
 from codex.logging.store.revision import Revision
 from codex.logging.store.rows import rows_of
 from codex.logging.store.spans import ERASED, Span, filler, proof
 from codex.logging.targets import Target
 
-_NOTE = """
-INSERT INTO redactions VALUES (?, ?, ?, ?, ?)
-ON CONFLICT DO UPDATE SET secrets = secrets + excluded.secrets, length = excluded.length, proof = excluded.proof,
-                          redacted_at = excluded.redacted_at"""
 _SET_CHAIN = "UPDATE generations SET chain = ?, block = ? WHERE id = ?"
 _SET_EDGES = "UPDATE generations SET head = ?, marker = ? WHERE id = ?"
 
@@ -53,7 +49,7 @@ def erase_rows(
     fillers = [(place.start, filler(words, whole=place.whole)) for place, words in zip(new, said, strict=True)]
     revision = Revision(connection, generation.id, target.session_id, fillers)
     chain = revision.fill()
-    connection.execute(_NOTE, (generation.id, len(new), generation.cursor.offset, keyed(generation.chain, key), now))
+    redactions.note(connection, generation, len(new), keyed(generation.chain, key))
     connection.execute(_SET_CHAIN, (chain.digest(), chain.block, generation.id))
     record, start = Record(connection, generation.id), (Cursor(seq=generation.base_seq), Summary())
     breaks = dict(record.breaks())

@@ -287,8 +287,8 @@ CREATE TABLE secret_watermarks (
     "offset" INTEGER NOT NULL
 );
 
--- In a redacted copy: the generations that something was taken out of, how long they were, and the keyed hash of the
--- chain that they had. Their own chain is of what is there now.
+-- The generations that something was taken out of later, how long they were, and the keyed hash of the chain that they
+-- had, then those of the times before. Their own chain is of what is there now. See ../redactions.py.
 CREATE TABLE redactions (
     generation INTEGER PRIMARY KEY REFERENCES generations (id),
     secrets INTEGER NOT NULL,

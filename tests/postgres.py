@@ -167,9 +167,19 @@ def server() -> Iterator[Server]:
 @pytest.fixture(params=["postgresql", *(["citus"] if CITUS else [])])
 def sink(request: pytest.FixtureRequest) -> str:
     """The URL of a database with the shared schema, and nothing in it; where there is a Citus, there as well."""
-    if request.param == "citus":
-        return citus()
-    url: str = request.getfixturevalue("server").create()
+    url: str = citus() if request.param == "citus" else request.getfixturevalue("one_node")
+    return url
+
+
+@pytest.fixture
+def one_node(server: Server) -> str:
+    """The same, of `server` alone."""
+    return shared(server)
+
+
+def shared(server: Server) -> str:
+    """A new database with the shared schema: its URL."""
+    url = server.create()
     with psycopg.connect(url, autocommit=True) as connection:
         migrate(connection)
     return url
@@ -183,6 +193,15 @@ def citus() -> str:
         connection.execute("CREATE EXTENSION IF NOT EXISTS citus")
         migrate(connection)
     return CITUS
+
+
+def user_with(url: str, role: str) -> str:
+    """A user who has nothing but that role: its name."""
+    name = f"only_{role}"
+    with psycopg.connect(url, autocommit=True) as connection:
+        if not connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", (name,)).fetchone():
+            connection.execute(f"CREATE ROLE {name} LOGIN IN ROLE {role}".encode())
+    return name
 
 
 def rows(url: str, query: str, *values: object) -> list[TupleRow]:

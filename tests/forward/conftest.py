@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from tests.forward.records import Recorded
-from tests.postgres import server, sink
+from tests.postgres import one_node, server, sink
 
-__all__ = ["server", "sink"]
+__all__ = ["one_node", "server", "sink"]
 
 
 @pytest.fixture

@@ -63,10 +63,10 @@ class _Link:
 
 
 class Proxy:
-    """Listens on a port of its own, and connects each client with a server's port, within its context."""
+    """Listens on a port of its own, and connects each client with a server's, within its context."""
 
-    def __init__(self, upstream: int) -> None:
-        self._upstream = upstream
+    def __init__(self, port: int, host: str = "127.0.0.1") -> None:
+        self._upstream = host, port
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = int(self._listener.getsockname()[1])
         self._flows = threading.Event()
@@ -97,7 +97,7 @@ class Proxy:
             except OSError:
                 return
             try:
-                server = socket.create_connection(("127.0.0.1", self._upstream))
+                server = socket.create_connection(self._upstream)
             except OSError:
                 client.close()
             else:

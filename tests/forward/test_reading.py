@@ -26,10 +26,9 @@ from codex.logs.read.engine import Connection
 from codex.logs.read.postgres import Postgres, _placed
 from codex.logs.read.search import search
 from codex_ingestd.forward import sent, spool
-from codex_ingestd.forward.postgres.schema import migrate
 from tests.commands import ROOT, python, shell
 from tests.forward.records import Outcome, Recorded
-from tests.postgres import Server, rows
+from tests.postgres import CITUS, Server, citus, rows, shared, user_with
 
 SAMPLES = sorted((ROOT.parent / "shared" / "samples").glob("*/*.jsonl"))
 TEXTS = (
@@ -50,8 +49,8 @@ class Both(NamedTuple):
     shared: str
 
 
-@pytest.fixture(scope="module")
-def both(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Both:
+@pytest.fixture(scope="module", params=["postgresql", *(["citus"] if CITUS else [])])
+def both(server: Server, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Both:
     """Sessions of each agent; one was rotated, one rewritten; some of what is said is nobody's friend."""
     record = Recorded(tmp_path_factory.mktemp("host"))
     fill(record)
@@ -60,11 +59,11 @@ def both(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Both:
         while filler.look():
             while filler.step():
                 pass
-    url = shared(server)
+    url = citus() if request.param == "citus" else shared(server)
     with pytest.MonkeyPatch.context() as patch:  # in the order of their numbers: then they have the same ones there
         patch.setattr(sent, "_BEHIND", sent._BEHIND.partition("\nORDER BY")[0] + "\nORDER BY g.id")
         assert record.forward(url).returncode == 0
-    return Both(str(record.database), reader(server, url))
+    return Both(str(record.database), reader(url))
 
 
 def fill(record: Recorded) -> None:
@@ -83,20 +82,9 @@ def fill(record: Recorded) -> None:
     record.ingest()
 
 
-def shared(server: Server) -> str:
-    """A new database with the shared schema."""
-    url = server.create()
-    with psycopg.connect(url, autocommit=True) as connection:
-        migrate(connection)
-    return url
-
-
-def reader(server: Server, url: str) -> str:
+def reader(url: str) -> str:
     """The URL for a user who has nothing but the role of those who read."""
-    with psycopg.connect(url, autocommit=True) as connection:
-        if not connection.execute("SELECT 1 FROM pg_roles WHERE rolname = 'someone'").fetchone():
-            connection.execute("CREATE ROLE someone LOGIN IN ROLE codex_reader")
-    return url.replace("postgres@", "someone@")
+    return url.replace("postgres@", f"{user_with(url, 'codex_reader')}@")
 
 
 def logs(*arguments: str) -> Outcome:
@@ -368,7 +356,7 @@ def test_a_database_without_the_record_is_told(server: Server) -> None:
 
 def test_a_session_cannot_be_written_through(both: Both) -> None:
     """A reader's connection is for reading, whoever it is of."""
-    connection = Postgres(both.shared.replace("someone@", "postgres@"))
+    connection = Postgres(both.shared.replace("only_codex_reader@", "postgres@"))
     with pytest.raises(DatabaseError, match="read-only transaction"):
         connection.execute("DELETE FROM codex_sink.events")
     connection.close()

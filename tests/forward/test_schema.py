@@ -8,7 +8,7 @@ import psycopg
 import pytest
 
 from codex_ingestd.forward.postgres.schema import migrate, steps, version
-from tests.postgres import Server, rows
+from tests.postgres import Server, rows, user_with
 
 
 def _migrate(url: str) -> int:
@@ -34,8 +34,9 @@ def test_a_database_without_the_schema_has_version_0(server: Server) -> None:
 def test_the_writer_can_only_add(sink: str) -> None:
     """It may insert events, and neither read, change nor remove any."""
     row = "('s', gen_random_uuid(), 1, 0, 0, 0, 1, 1, NULL, 'user', 'message', '', NULL, NULL, NULL, NULL, NULL, NULL)"
+    writer = user_with(sink, "codex_writer")
     with psycopg.connect(sink) as connection:
-        connection.execute("SET ROLE codex_writer")
+        connection.execute(f"SET ROLE {writer}".encode())
         connection.execute(f"INSERT INTO codex_sink.events VALUES {row}".encode())
         for forbidden in (
             b"SELECT * FROM codex_sink.events",
@@ -49,9 +50,9 @@ def test_the_writer_can_only_add(sink: str) -> None:
                 connection.execute(forbidden)
 
 
-def test_the_reader_sees_nothing_but_the_views(sink: str) -> None:
+def test_the_reader_sees_nothing_but_the_views(one_node: str) -> None:
     """The tables behind them are closed to it."""
-    with psycopg.connect(sink) as connection:
+    with psycopg.connect(one_node) as connection:
         connection.execute("SET ROLE codex_reader")
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
             connection.execute("SELECT * FROM codex_sink.events")
@@ -76,4 +77,4 @@ def test_an_event_lies_in_the_partition_of_its_month(sink: str, at: float, parti
             " ('s', gen_random_uuid(), 1, 0, 0, %s, 1, 1, NULL, 'user', 'message', '')",
             (at,),
         )
-    assert rows(sink, "SELECT tableoid::regclass::text FROM codex_sink.events") == [(f"codex_sink.{partition}",)]
+    assert rows(sink, f"SELECT count(*) FROM codex_sink.{partition}") == [(1,)]

@@ -59,23 +59,23 @@ def test_a_sink_is_named_by_its_place(url: str, name: str) -> None:
     assert "p%40" not in repr(parse(url))
 
 
-def test_a_wrong_password_is_told_without_it(record: Recorded, server: Server, sink: str) -> None:
+def test_a_wrong_password_is_told_without_it(record: Recorded, server: Server, one_node: str) -> None:
     """At once, with what to look at."""
-    with psycopg.connect(sink, autocommit=True) as connection:
+    with psycopg.connect(one_node, autocommit=True) as connection:
         connection.execute("CREATE ROLE guarded LOGIN PASSWORD 'right'")
     with server.asking_passwords("guarded"):
         record.write("s", 0, 1)
-        result = record.forward(sink.replace("postgres@", f"guarded:{_PASSWORD}@"))
+        result = record.forward(one_node.replace("postgres@", f"guarded:{_PASSWORD}@"))
     assert result.returncode == 1
     assert "password authentication failed" in result.stderr
     assert "s3cret" not in result.stdout + result.stderr
 
 
 def test_a_password_of_libpqs_own_serves(
-    record: Recorded, server: Server, sink: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    record: Recorded, server: Server, one_node: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A role that may only add, with its password in a file."""
-    with psycopg.connect(sink, autocommit=True) as connection:
+    with psycopg.connect(one_node, autocommit=True) as connection:
         connection.execute("CREATE ROLE adding LOGIN PASSWORD 'right' IN ROLE codex_writer")
     passwords = tmp_path / "pgpass"
     passwords.write_text("*:*:*:adding:right\n")
@@ -83,20 +83,20 @@ def test_a_password_of_libpqs_own_serves(
     monkeypatch.setenv("PGPASSFILE", str(passwords))
     record.write("s", 0, 10)
     with server.asking_passwords("adding"):
-        result = record.forward(sink.replace("postgres@", "adding@"))
+        result = record.forward(one_node.replace("postgres@", "adding@"))
     assert result.returncode == 0, result.stderr
-    assert record.shared_rows(sink) == record.rows()
+    assert record.shared_rows(one_node) == record.rows()
 
 
-def test_a_role_without_rights_is_told_of(record: Recorded, server: Server, sink: str) -> None:
+def test_a_role_without_rights_is_told_of(record: Recorded, one_node: str) -> None:
     """With what an administrator does for it."""
-    with psycopg.connect(sink, autocommit=True) as connection:
+    with psycopg.connect(one_node, autocommit=True) as connection:
         connection.execute("CREATE ROLE nobody_special LOGIN")
     record.write("s", 0, 1)
-    result = record.forward(sink.replace("postgres@", "nobody_special@"), "--check")
+    result = record.forward(one_node.replace("postgres@", "nobody_special@"), "--check")
     assert result.returncode == 1
     assert "GRANT codex_writer" in result.stderr
-    assert rows(sink, "SELECT count(*) FROM codex_sink.events") == [(0,)]
+    assert rows(one_node, "SELECT count(*) FROM codex_sink.events") == [(0,)]
 
 
 def test_without_the_extra_it_says_which(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -11,23 +12,25 @@ from tests.daemon import wait_for
 from tests.forward.proxy import Proxy
 from tests.forward.records import Recorded
 from tests.forward.trouble import Work, play
-from tests.postgres import Server, running
+from tests.postgres import running
 
 
 @pytest.fixture
-def proxy(server: Server) -> Iterator[Proxy]:
-    """A network to the server."""
-    with Proxy(server.port) as network:
+def proxy(sink: str) -> Iterator[Proxy]:
+    """A network to the sink."""
+    place = urlsplit(sink)
+    with Proxy(place.port or 5432, place.hostname or "127.0.0.1") as network:
         yield network
 
 
 @pytest.mark.parametrize("how", ["swallow", "reset", "half_close"])
-def test_a_forwarder_goes_on_after_its_connection_failed(
-    record: Recorded, server: Server, sink: str, proxy: Proxy, how: str
-) -> None:
+def test_a_forwarder_goes_on_after_its_connection_failed(record: Recorded, sink: str, proxy: Proxy, how: str) -> None:
     """Also where nobody told it that nothing arrives any more."""
     record.write("s", 0, 10)
-    process = record.start(sink.replace(str(server.port), str(proxy.port)), "--forward-timeout", "1")
+    place = urlsplit(sink)
+    user, _, _ = place.netloc.rpartition("@")
+    beyond = place._replace(netloc=f"{user}@127.0.0.1:{proxy.port}").geturl()
+    process = record.start(beyond, "--forward-timeout", "1")
     try:
         for count in (10, 20, 30):
             wait_for(lambda: record.shared_rows(sink) == record.rows(), 30, "the rows at the sink")

@@ -1,6 +1,7 @@
 -- What readers query: the local database's views, by the same names and with the same columns, each with host_id beside
 -- them. A reader that sets `codex.host` to a host_id sees that host alone, as if it were there; where `codex.names` is
--- 'with host' a session is called HOST:SESSION, and sessions of several hosts that have one id are told apart.
+-- 'with host' a session is called HOST:SESSION, and sessions of several hosts that have one id are told apart. `home` is
+-- the session's id on its host, by which rows are spread where there are several nodes: what joins must be equal in it.
 
 CREATE VIEW codex.hosts AS
 SELECT host_id,
@@ -33,39 +34,39 @@ SELECT t.*, g.host_id FROM codex_sink.tombstones AS t JOIN codex.generations AS 
 -- What was purged on its host isn't shown, nor what a text said where it has lost that since.
 CREATE VIEW codex.events AS
 SELECT e.id, e.ts, e.role COLLATE "C" AS role, e.kind COLLATE "C" AS kind,
-       CASE WHEN EXISTS (SELECT FROM codex_sink.redacted_spans) AND EXISTS (
-           SELECT FROM codex_sink.redacted_spans AS r
+       CASE WHEN EXISTS (SELECT 1 FROM codex_sink.redacted_spans) AND EXISTS (
+           SELECT 1 FROM codex_sink.redacted_spans AS r
            WHERE r.generation = e.generation AND r."offset" < e."offset" + e.length AND e."offset" < r."offset" + r.length
        ) THEN '' ELSE e.message END AS message,
-       CASE WHEN EXISTS (SELECT FROM codex_sink.redacted_spans) AND EXISTS (
-           SELECT FROM codex_sink.redacted_spans AS r
+       CASE WHEN EXISTS (SELECT 1 FROM codex_sink.redacted_spans) AND EXISTS (
+           SELECT 1 FROM codex_sink.redacted_spans AS r
            WHERE r.generation = e.generation AND r."offset" < e."offset" + e.length AND e."offset" < r."offset" + r.length
        ) THEN NULL ELSE e.meta END AS meta,
        e.tool COLLATE "C" AS tool, e.model COLLATE "C" AS model, e.call_id, e.parent, e."offset", e.length, e.generation,
-       e.seq, e.part, e.inherited, e.host_id
+       e.seq, e.part, e.inherited, e.host_id, e.session_id AS home
 FROM codex_sink.events AS e
 WHERE coalesce(nullif(current_setting('codex.host', true), '')::uuid, e.host_id) = e.host_id
-  AND NOT EXISTS (SELECT FROM codex_sink.tombstones AS t WHERE t.generation = e.generation);
+  AND NOT EXISTS (SELECT 1 FROM codex_sink.tombstones AS t WHERE t.generation = e.generation);
 
 CREATE VIEW codex.ingest_rejects AS
 SELECT (r.generation << 40) | r."offset" AS id, h.prefix || r.session_id AS session_id, r.seq, r.length, r.reason,
        r.detail, r.generation, r."offset", r.host_id
 FROM codex_sink.ingest_rejects AS r
 JOIN codex.shown_hosts AS h USING (host_id)
-WHERE NOT EXISTS (SELECT FROM codex_sink.tombstones AS t WHERE t.generation = r.generation);
+WHERE NOT EXISTS (SELECT 1 FROM codex_sink.tombstones AS t WHERE t.generation = r.generation);
 
 CREATE VIEW codex.summaries AS
 SELECT m.generation, m."offset", m.cwd COLLATE "C" AS cwd, m.branch COLLATE "C" AS branch,
        m.commit COLLATE "C" AS commit, m.title COLLATE "C" AS title, m.models COLLATE "C" AS models, m.started,
        m.last_event, m.ended, m.events, m.turns, m.tool_calls, m.errors, m.state COLLATE "C" AS state
 FROM codex_sink.summaries AS m
-WHERE NOT EXISTS (SELECT FROM codex_sink.tombstones AS t WHERE t.generation = m.generation);
+WHERE NOT EXISTS (SELECT 1 FROM codex_sink.tombstones AS t WHERE t.generation = m.generation);
 
 CREATE VIEW codex.usage AS
 SELECT u.generation, u.key, (u.generation << 40) | (u.event_seq << 8) | u.event_part AS event, u.ts,
        u.model COLLATE "C" AS model, u.input, u.cache_read, u.cache_write, u.output, u.reasoning, u.repeated, u.inherited
 FROM codex_sink.usage AS u
-WHERE NOT EXISTS (SELECT FROM codex_sink.tombstones AS t WHERE t.generation = u.generation);
+WHERE NOT EXISTS (SELECT 1 FROM codex_sink.tombstones AS t WHERE t.generation = u.generation);
 
 CREATE VIEW codex.session_events AS
 SELECT s.session_id, e.seq, e.ts, e.role, e.message, coalesce(e.meta, '{}') AS meta, e.part, e.kind, e.tool, e.model,
@@ -84,7 +85,7 @@ CREATE VIEW codex.session_usage AS
 SELECT s.session_id, s.format AS agent, u.generation, u.event, u.ts, u.model, u.input, u.cache_read, u.cache_write,
        u.output, u.reasoning, u.repeated,
        CASE WHEN u.inherited <> 0 OR EXISTS (
-           SELECT FROM codex.usage AS former
+           SELECT 1 FROM codex.usage AS former
            JOIN codex_sink.generations AS f ON f.id = former.generation AND f.superseded_by_local IS NULL
            WHERE former.key = u.key AND f.host_id = g.host_id AND f.local < g.local AND former.inherited = 0
        ) THEN 1 ELSE 0 END AS inherited,

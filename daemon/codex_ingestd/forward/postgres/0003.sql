@@ -1,6 +1,7 @@
 -- Full-text search, filled behind a watermark of its own: to fill it with the events would make them three times as slow.
 -- Of a generation the events up to search_watermarks.event, which is events.id, are in it, if they have any word: so many
--- `events`, with so many `words` in all. `length` is the count of a message's words.
+-- `events`, with so many `words` in all; "offset" is where the last of them ends. `length` is the count of a message's
+-- words.
 CREATE TABLE codex_sink.words (
     session_id text NOT NULL,
     id bigint NOT NULL,
@@ -12,13 +13,14 @@ CREATE INDEX words_by_word ON codex_sink.words USING gin (words);
 CREATE TABLE codex_sink.search_watermarks (
     generation bigint PRIMARY KEY,
     event bigint NOT NULL,
+    "offset" bigint NOT NULL,
     events bigint NOT NULL,
     words bigint NOT NULL
 );
 
 DO $$
 BEGIN
-    IF EXISTS (SELECT FROM pg_extension WHERE extname = 'citus') THEN
+    IF EXISTS (SELECT 1 FROM pg_extension WHERE extname = 'citus') THEN
         PERFORM create_distributed_table('codex_sink.words', 'session_id', colocate_with => 'codex_sink.events');
         PERFORM create_reference_table('codex_sink.search_watermarks');
     END IF;
@@ -60,6 +62,7 @@ DECLARE
     behind record;
     taken bigint;
     last bigint;
+    ends bigint;
     total bigint;
     done bigint := 0;
 BEGIN
@@ -68,7 +71,7 @@ BEGIN
     END IF;
     FOR behind IN
         SELECT g.id, s.session_id, coalesce(w.event, g.id << 40) AS event,
-               (g.id << 40) | (g.sent_event & 1099511627775) AS sent
+               (g.id << 40) | (g.sent_event & 1099511627775) AS sent, g.sent_offset
         FROM codex_sink.generations AS g
         JOIN codex_sink.streams AS s ON s.id = g.stream
         LEFT JOIN codex_sink.search_watermarks AS w ON w.generation = g.id
@@ -76,26 +79,28 @@ BEGIN
           AND g.how IS DISTINCT FROM 'purged'
         ORDER BY g.id
     LOOP
-        SELECT count(*), max(e.id) INTO taken, last
-        FROM (SELECT e.id FROM codex_sink.events AS e
+        SELECT count(*), max(e.id), max(e."offset" + e.length) INTO taken, last, ends
+        FROM (SELECT e.id, e."offset", e.length FROM codex_sink.events AS e
               WHERE e.id > behind.event AND e.id <= behind.sent AND e.session_id = behind.session_id
               ORDER BY e.id LIMIT count - done) AS e;
-        WITH texts AS MATERIALIZED (
-            SELECT e.session_id, e.id, codex.words_of(left(e.message, 262144)) AS words FROM codex_sink.events AS e
-            WHERE e.id > behind.event AND e.id <= last AND e.session_id = behind.session_id
-        ), added AS (
-            INSERT INTO codex_sink.words (session_id, id, length, words)
-            SELECT t.session_id, t.id, cardinality(string_to_array(t.words, ' ')), codex_sink.vector_of(t.words)
-            FROM texts AS t WHERE t.words <> ''
-            ON CONFLICT DO NOTHING
-            RETURNING length
-        )
-        SELECT coalesce(sum(a.length), 0) INTO total FROM added AS a;
+        INSERT INTO codex_sink.words (session_id, id, length, words)
+        SELECT t.session_id, t.id, cardinality(string_to_array(t.words, ' ')), codex_sink.vector_of(t.words)
+        FROM (SELECT e.session_id, e.id, codex.words_of(left(e.message, 262144)) AS words FROM codex_sink.events AS e
+              WHERE e.id > behind.event AND e.id <= last AND e.session_id = behind.session_id OFFSET 0) AS t
+        WHERE t.words <> ''
+        ON CONFLICT DO NOTHING;
+        SELECT coalesce(sum(w.length), 0) INTO total FROM codex_sink.words AS w
+        WHERE w.id > behind.event AND w.id <= last AND w.session_id = behind.session_id;
         done := done + taken;
-        INSERT INTO codex_sink.search_watermarks AS w
-        VALUES (behind.id, CASE WHEN done < count THEN behind.sent ELSE last END, taken, total)
+        IF done < count THEN
+            last := behind.sent;
+            ends := behind.sent_offset;
+        END IF;
+        INSERT INTO codex_sink.search_watermarks AS w (generation, event, "offset", events, words)
+        VALUES (behind.id, last, ends, taken, total)
         ON CONFLICT (generation) DO UPDATE SET
-            event = excluded.event, events = w.events + excluded.events, words = w.words + excluded.words;
+            event = excluded.event, "offset" = excluded."offset", events = w.events + excluded.events,
+            words = w.words + excluded.words;
         EXIT WHEN done >= count;
     END LOOP;
     RETURN done;
@@ -106,28 +111,26 @@ GRANT EXECUTE ON FUNCTION codex_sink.index_words TO codex_writer;
 -- What readers ask: the words of the events that stand; how much of that there is; and the generations that stand of which
 -- some events aren't indexed, with the last one that is, the last one that is to be, and the bytes between them.
 CREATE VIEW codex.words AS
-SELECT w.id, w.length, w.words, g.host_id
+SELECT w.id, w.length, w.words, g.host_id, w.session_id AS home
 FROM codex_sink.words AS w JOIN codex_sink.generations AS g ON g.id = w.id >> 40 AND g.superseded_by_local IS NULL
 WHERE coalesce(nullif(current_setting('codex.host', true), '')::uuid, g.host_id) = g.host_id
-  AND NOT EXISTS (SELECT FROM codex_sink.tombstones AS t WHERE t.generation = g.id);
+  AND NOT EXISTS (SELECT 1 FROM codex_sink.tombstones AS t WHERE t.generation = g.id);
 
 CREATE VIEW codex.indexed AS
 SELECT g.id AS generation, w.events, w.words, g.host_id
 FROM codex_sink.search_watermarks AS w
 JOIN codex_sink.generations AS g ON g.id = w.generation AND g.superseded_by_local IS NULL
 WHERE coalesce(nullif(current_setting('codex.host', true), '')::uuid, g.host_id) = g.host_id
-  AND NOT EXISTS (SELECT FROM codex_sink.tombstones AS t WHERE t.generation = g.id);
+  AND NOT EXISTS (SELECT 1 FROM codex_sink.tombstones AS t WHERE t.generation = g.id);
 
 CREATE VIEW codex.unindexed AS
-SELECT b.generation, b.after, b.last,
-       b.sent_offset - coalesce((SELECT e."offset" + e.length FROM codex_sink.events AS e WHERE e.id = b.after), 0) AS length
-FROM (SELECT g.id AS generation, coalesce(w.event, g.id << 40) AS after,
-             (g.id << 40) | (g.sent_event & 1099511627775) AS last, g.sent_offset
-      FROM codex_sink.generations AS g
-      LEFT JOIN codex_sink.search_watermarks AS w ON w.generation = g.id
-      WHERE g.superseded_by_local IS NULL AND g.how IS DISTINCT FROM 'purged'
-        AND coalesce(nullif(current_setting('codex.host', true), '')::uuid, g.host_id) = g.host_id) AS b
-WHERE b.last > b.after;
+SELECT g.id AS generation, coalesce(w.event, g.id << 40) AS after,
+       (g.id << 40) | (g.sent_event & 1099511627775) AS last, g.sent_offset - coalesce(w."offset", 0) AS length
+FROM codex_sink.generations AS g
+LEFT JOIN codex_sink.search_watermarks AS w ON w.generation = g.id
+WHERE g.superseded_by_local IS NULL AND g.how IS DISTINCT FROM 'purged'
+  AND (g.id << 40) | (g.sent_event & 1099511627775) > coalesce(w.event, g.id << 40)
+  AND coalesce(nullif(current_setting('codex.host', true), '')::uuid, g.host_id) = g.host_id;
 
 -- What a phrase is searched by; with is_prefix its last word stands for all that begin like it.
 CREATE FUNCTION codex.phrase(phrase text, is_prefix boolean) RETURNS tsquery
@@ -139,3 +142,33 @@ CREATE FUNCTION codex.is_like(value text, wish text) RETURNS boolean
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN CASE WHEN right(wish, 1) = '*' THEN starts_with(lower(coalesce(value, '')), lower(left(wish, -1)))
             ELSE lower(coalesce(value, '')) = lower(wish) END;
+
+-- Whether it is like one of the wishes.
+CREATE FUNCTION codex.is_like_any(value text, wishes text[]) RETURNS boolean
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+    SELECT coalesce(bool_or(codex.is_like(value, w)), false) FROM unnest(wishes) AS w
+$$;
+
+-- Whether it holds one of these texts, whatever its case.
+CREATE FUNCTION codex.holds_any(value text, texts text[]) RETURNS boolean
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+    SELECT coalesce(bool_or(strpos(lower(coalesce(value, '')), rtrim(lower(t), '*')) > 0), false) FROM unnest(texts) AS t
+$$;
+
+-- Where in a message its words stand: those that are `whole`, and those that begin like one of `begun`.
+CREATE FUNCTION codex.places(words tsvector, whole text[], begun text[]) RETURNS json
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+    SELECT json_object_agg(t.lexeme, t.positions) FROM unnest(words) AS t
+    WHERE t.lexeme = ANY(whole) OR EXISTS (SELECT 1 FROM unnest(begun) AS b WHERE starts_with(t.lexeme, b))
+$$;
+
+-- Spread over nodes, a query asks each of them as the very user who asks here, and not as the views' owner.
+DO $$
+BEGIN
+    IF EXISTS (SELECT 1 FROM pg_extension WHERE extname = 'citus') THEN
+        GRANT USAGE ON SCHEMA codex_sink TO codex_reader;
+        GRANT SELECT ON codex_sink.hosts, codex_sink.streams, codex_sink.generations, codex_sink.summaries,
+            codex_sink.usage, codex_sink.tombstones, codex_sink.redacted_spans, codex_sink.events,
+            codex_sink.ingest_rejects, codex_sink.words, codex_sink.search_watermarks TO codex_reader;
+    END IF;
+END $$;

@@ -5,6 +5,7 @@ DECLARE
     gone bigint;
     changed bigint;
 BEGIN
+    PERFORM set_config('citus.multi_shard_modify_mode', 'sequential', true);
     DELETE FROM codex_sink.words AS w USING codex_sink.tombstones AS t WHERE w.id >> 40 = t.generation;
     DELETE FROM codex_sink.ingest_rejects AS r USING codex_sink.tombstones AS t WHERE r.generation = t.generation;
     DELETE FROM codex_sink.summaries AS s USING codex_sink.tombstones AS t WHERE s.generation = t.generation;

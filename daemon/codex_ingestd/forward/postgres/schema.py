@@ -13,6 +13,8 @@ _BEGIN = """
 CREATE SCHEMA IF NOT EXISTS codex_sink;
 CREATE TABLE codex_sink.steps (number integer PRIMARY KEY, taken_at timestamptz NOT NULL DEFAULT now())"""
 _VERSION = "SELECT coalesce(max(number), 0) FROM codex_sink.steps"
+# Of Citus, and elsewhere of no meaning: what follows the making of a distributed table in its transaction, needs it so.
+_ONE_BY_ONE = "SELECT set_config('citus.multi_shard_modify_mode', 'sequential', true)"
 _NOTE = "INSERT INTO codex_sink.steps (number) VALUES (%s)"
 
 
@@ -37,6 +39,7 @@ def migrate(connection: psycopg.Connection[tuple[object, ...]]) -> int:
     lacking = 0
     for number, sql in enumerate(steps(), 1):
         with connection.transaction():
+            connection.execute(_ONE_BY_ONE)
             connection.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
             if not version(connection) and number == 1:
                 connection.execute(_BEGIN)

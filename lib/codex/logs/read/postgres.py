@@ -15,7 +15,7 @@ from typing import Any, cast
 from urllib.parse import unquote, urlsplit
 
 import psycopg
-from psycopg import conninfo
+from psycopg import conninfo, sql
 from tzlocal import get_localzone_name
 
 from codex.logging.errors import CodexLoggingError, ConfigError, DatabaseError, DatabaseMissingError
@@ -35,6 +35,10 @@ SELECT set_config('search_path', 'codex', false), set_config('default_transactio
        set_config('TimeZone', %s, false)"""
 _HOSTS = "SELECT host, host_id::text FROM codex.hosts ORDER BY host"
 _CHOOSE = "SELECT set_config('codex.host', %s, false), set_config('codex.names', %s, false)"
+# Where the record is spread over nodes, each of them must know what the views ask for: it takes SET LOCAL alone along.
+_IS_SPREAD = "SELECT EXISTS (SELECT 1 FROM pg_extension WHERE extname = 'citus')"
+_TELL_NODES = "SET citus.propagate_set_commands = 'local'"
+_OF_VIEWS = ("codex.host", "codex.names", "TimeZone")
 _PARTS = re.compile(
     r"""(?P<as_is>'(?:[^']|'')*'|"(?:[^"]|"")*"|--[^\n]*|::)|(?P<percent>%)|\?(?P<number>\d*)|:(?P<name>[A-Za-z_]\w*)"""
 )
@@ -56,10 +60,12 @@ class Postgres(Shared):
         self.path = shown(url)
         self._secrets = _secrets(url)
         self._block: Any = None
+        self._of_transactions: list[str] = []
         with self._told():
             self._connection = psycopg.connect(
                 url, autocommit=True, cursor_factory=psycopg.ClientCursor, **_limits(url)
             )
+            self._connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
         try:
             with self._told():
                 self._prepare(host)
@@ -80,6 +86,10 @@ class Postgres(Shared):
         hosts = self._connection.execute(_HOSTS).fetchall()
         chosen = "" if host is None else _host_id(host, hosts)
         self._connection.execute(_CHOOSE, (chosen, "with host" if not chosen and len(hosts) > 1 else ""))
+        if self._one(_IS_SPREAD):
+            self._connection.execute(_TELL_NODES)
+            settings = ((name, self._one(f"SHOW {name}")) for name in _OF_VIEWS)
+            self._of_transactions = [f"SET LOCAL {name} = {sql.quote(value)}" for name, value in settings]
 
     def _one(self, query: str) -> Any:
         row = self._connection.execute(query).fetchone()
@@ -89,11 +99,18 @@ class Postgres(Shared):
         """Ask it, in SQLite's words for the places of values."""
         values = bindings or ()
         named = values if isinstance(values, Mapping) else {str(place): value for place, value in enumerate(values, 1)}
+        places = {name: int(value) if isinstance(value, bool) else value for name, value in named.items()}
         with self._told():
-            return self._connection.execute(
-                _placed(statements),
-                {name: int(value) if isinstance(value, bool) else value for name, value in named.items()},
-            )
+            if self._block is not None or not self._of_transactions:
+                return self._connection.execute(_placed(statements), places)
+            with self._connection.transaction():
+                self._tell_nodes()
+                return self._connection.execute(_placed(statements), places)
+
+    def _tell_nodes(self) -> None:
+        """At the begin of a transaction; each in a query of its own, for a node is told the whole query."""
+        for statement in self._of_transactions:
+            self._connection.execute(statement.encode())
 
     def close(self) -> None:
         """End it."""
@@ -103,7 +120,7 @@ class Postgres(Shared):
         self._block = self._connection.transaction()
         with self._told():
             self._block.__enter__()
-            self._connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+            self._tell_nodes()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /

@@ -19,40 +19,31 @@ from codex.logs.read.index import Candidate, Pending
 _CHOSEN = """
   AND (CAST(:generations AS bigint[]) IS NULL OR {id} >> 40 = ANY(CAST(:generations AS bigint[])))"""
 _WISHES = """
-  AND (:{name} IS NULL OR EXISTS (SELECT FROM unnest(CAST(:{name} AS text[])) AS w WHERE {suits}))
-  AND (:no_{name} IS NULL OR NOT EXISTS (SELECT FROM unnest(CAST(:no_{name} AS text[])) AS w WHERE {suits}))"""
-_SUITS = {
-    "role": "is_like(e.role, w)",
-    "kind": "is_like(e.kind, w)",
-    "tool": "is_like(e.tool, w)",
-    "model": "strpos(lower(coalesce(e.model, '')), rtrim(lower(w), '*')) > 0",
-}
+  AND (:{name} IS NULL OR {suits}(e.{name}, CAST(:{name} AS text[])))
+  AND (:no_{name} IS NULL OR NOT {suits}(e.{name}, CAST(:no_{name} AS text[])))"""
+_SUITS = {"role": "is_like_any", "kind": "is_like_any", "tool": "is_like_any", "model": "holds_any"}
 _TIMES = " AND (:since IS NULL OR e.ts >= :since) AND (:until IS NULL OR e.ts < :until)"
 _ASKED = _TIMES + "".join(_WISHES.format(name=name, suits=suits) for name, suits in _SUITS.items())
-_PLACES = """
-(SELECT json_object_agg(t.lexeme, t.positions) FROM unnest(w.words) AS t
- WHERE t.lexeme = ANY(CAST(:whole AS text[])) OR EXISTS (SELECT FROM unnest(CAST(:begun AS text[])) AS b WHERE
-       starts_with(t.lexeme, b)))"""
+_PLACES = "places(w.words, CAST(:whole AS text[]), CAST(:begun AS text[]))"
 _HITS = f"""
 SELECT w.id, NULL, w.length, {_PLACES} FROM words AS w
 WHERE w.words @@ CAST(:match AS tsquery){_CHOSEN.format(id="w.id")}
 ORDER BY w.id DESC LIMIT :most"""  # noqa: S608
 _FILTERED = f"""
-SELECT w.id, e.ts, w.length, {_PLACES} FROM words AS w JOIN events AS e ON e.id = w.id
+SELECT w.id, e.ts, w.length, {_PLACES} FROM words AS w JOIN events AS e ON e.id = w.id AND e.home = w.home
 WHERE w.words @@ CAST(:match AS tsquery){_CHOSEN.format(id="w.id")}{_ASKED}
 ORDER BY w.id DESC LIMIT :most"""  # noqa: S608
 _WITHOUT_WORDS = f"""
 SELECT e.id, e.ts FROM events AS e
-WHERE NOT EXISTS (SELECT FROM generations AS g WHERE g.id = e.generation AND g.superseded_by IS NOT NULL)
+WHERE NOT EXISTS (SELECT 1 FROM generations AS g WHERE g.id = e.generation AND g.superseded_by IS NOT NULL)
 {_CHOSEN.format(id="e.id")}{_ASKED}
 ORDER BY e.id DESC LIMIT :most"""  # noqa: S608
 _PHRASES = """
 SELECT CAST(phrase(p.text, p.is_prefix) AS text)
 FROM unnest(CAST(:texts AS text[]), CAST(:prefixes AS boolean[])) WITH ORDINALITY AS p (text, is_prefix, number)
 ORDER BY p.number"""
-_FREQUENCY = (
-    "SELECT count(*) FROM (SELECT FROM words AS w WHERE w.words @@ CAST(:phrase AS tsquery) LIMIT :most) AS found"
-)
+_FREQUENCY = """
+SELECT count(*) FROM (SELECT w.id FROM words AS w WHERE w.words @@ CAST(:phrase AS tsquery) LIMIT :most) AS found"""
 _TOTALS = "SELECT CAST(coalesce(sum(events), 0) AS bigint), CAST(coalesce(sum(words), 0) AS bigint) FROM indexed"
 _PENDING = "SELECT generation, after, last, length FROM unindexed ORDER BY generation"
 _ALL = 0x7FFFFFFFFFFFFFFF

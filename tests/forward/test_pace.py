@@ -26,8 +26,23 @@ def test_a_batch_grows_where_a_transaction_is_quick_and_shrinks_where_it_is_slow
     size.took(size.events, 0.5)
     assert size.events == 20_000
     for _ in range(20):
-        size.took(size.events, 3.0)
+        size.took(size.events, size.events * 0.003)
     assert size.events == 500
+
+
+def test_a_batch_stays_large_where_the_transaction_itself_is_slow() -> None:
+    """As where many nodes take part in it: half as many events took as long. Once it is quick again all begins anew."""
+    size = BatchSize()
+    seen = []
+    for _ in range(10):
+        seen.append(size.events)
+        size.took(size.events, 2.0 + size.events * 1e-5)
+    assert seen == [5000, 2500, *[5000] * 8]
+    size.took(size.events, 0.1)
+    size.took(size.events, 30.0)
+    assert size.events == 5000
+    size.took(size.events, 15.0)
+    assert size.events == 2500
 
 
 def test_a_limit_is_kept_over_time() -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 _RETRY = (0.2, 30.0)  # seconds
 _LEAST, _MOST = 500, 20_000  # events in a transaction
 _QUICK, _SLOW = 0.25, 1.0  # seconds that one may take
+_DEARER = 1.5  # an event of a batch half as large, by which a smaller batch is no way out
 _BURST_SECONDS = 1.0
 
 
@@ -31,16 +32,29 @@ class BackOff:
 
 
 class BatchSize:
-    """Events in a transaction: as many as it takes in a quarter of a second to a second."""
+    """Events in a transaction: as many as it takes in a quarter of a second to a second.
+
+    Where most of that goes to the transaction itself, whatever its size, as where many nodes take part in it, half as
+    many events take as long: there is no halving below the size at which that was seen.
+    """
 
     def __init__(self) -> None:
         self.events = 5000
+        self._least = _LEAST
+        self._halved: tuple[int, float] | None = None  # the events, and the seconds for each, before the last halving
 
     def took(self, events: int, seconds: float) -> None:
         """A batch of so many events took so long."""
         if seconds > _SLOW:
-            self.events = max(_LEAST, self.events // 2)
+            each = seconds / events if events >= self.events else None
+            if each is not None and self._halved is not None and each > self._halved[1] * _DEARER:
+                self._least = self.events = self._halved[0]
+                self._halved = None
+            elif self.events > self._least:
+                self._halved = None if each is None else (self.events, each)
+                self.events = max(self._least, self.events // 2)
         elif seconds < _QUICK and events >= self.events:
+            self._least, self._halved = _LEAST, None
             self.events = min(_MOST, self.events * 2)
 
 

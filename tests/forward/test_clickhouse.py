@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
+from threading import Event, Thread
 from typing import Any
 from uuid import UUID
 
@@ -24,6 +25,7 @@ from codex_ingestd.forward.forwarder import Forwarder
 from codex_ingestd.forward.identity import host
 from codex_ingestd.forward.notes import Notes
 from codex_ingestd.forward.pace import Rate
+from codex_ingestd.forward.progress import Progress
 from codex_ingestd.forward.sink import Watermark
 from codex_ingestd.forward.spool import Spool
 from tests.clickhouse import Server as Engine
@@ -107,25 +109,58 @@ class _Trouble(Server):
         super().insert_columns(table, names, columns, label)
 
 
+@contextmanager
+def _forwarder(
+    record: Recorded, url: str, server: Server, tell: Callable[[Progress], None] = lambda progress: None
+) -> Iterator[Forwarder]:
+    """One in this process, by a server of the test's own."""
+    database = str(record.database)
+    with (
+        closing(open_writer(database)) as writer,
+        closing(Spool(database, url)) as spool,
+        closing(ClickHouseSink(parse(url), host(writer, database), server)) as shared,
+        closing(Forwarder(database, spool, shared, Notes(writer, database, url), Rate(None), tell)) as forwarder,
+    ):
+        yield forwarder
+
+
 @pytest.mark.parametrize("table", ["sink_events", "sink_streams", "sink_summaries", "sink_generations"])
 def test_a_batch_of_unknown_fate_comes_once(record: Recorded, sink: str, table: str) -> None:
     """It goes again as it was, though the log has grown; what was on its way all the time then changes nothing."""
     record.write("s", 0, 300)
     record.write("t", 0, 300)
     server = _Trouble(sink, table, lambda: record.write("s", 300, 50))
-    with (
-        closing(open_writer(str(record.database))) as writer,
-        closing(Spool(str(record.database), sink)) as spool,
-        closing(ClickHouseSink(parse(sink), host(writer, str(record.database)), server)) as shared,
-    ):
-        notes = Notes(writer, str(record.database), sink)
-        with closing(Forwarder(str(record.database), spool, shared, notes, Rate(None))) as forwarder:
-            forwarder.once()
+    with _forwarder(record, sink, server) as forwarder:
+        forwarder.once()
         assert server.late
         server.insert_columns(*server.late[0])
     assert shared_rows(record, sink) == record.rows()
     assert "0 events" in record.forward(sink).stdout
     assert rows(sink, "SELECT sum(events) FROM sessions") == [(650,)]
+
+
+def test_rows_gather_behind_the_last_batch(record: Recorded, sink: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where nothing more is there the next batch waits for company; a stop doesn't wait for it."""
+    monkeypatch.setattr(ClickHouseSink, "batches", ClickHouseSink.batches._replace(gather=3600.0))
+    record.write("s", 0, 10)
+    first, sent, heard = record.rows(), Event(), set[str]()
+
+    def hear(progress: Progress) -> None:
+        heard.add(progress.state)
+        if progress.events == 10:
+            sent.set()
+
+    with _forwarder(record, sink, Server(parse(sink), 60), hear) as forwarder:
+        thread = Thread(target=forwarder.run)
+        thread.start()
+        assert sent.wait(60)
+        record.write("s", 10, 10)
+        forwarder.stop()
+        thread.join(60)
+        assert not thread.is_alive()
+    assert heard == {"connecting", "catching up"}
+    assert shared_rows(record, sink) == first
+    assert "10 events" in record.forward(sink).stdout
 
 
 @pytest.mark.parametrize("kills", [3, pytest.param(50, marks=pytest.mark.long)])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from codex_ingestd.forward.pace import BackOff, BatchSize, Rate
+from codex_ingestd.forward.pace import BackOff, Batches, BatchSize, Rate
 
 
 def test_tries_come_ever_less_often_and_never_in_step() -> None:
@@ -16,7 +16,7 @@ def test_tries_come_ever_less_often_and_never_in_step() -> None:
 
 def test_a_batch_grows_where_a_transaction_is_quick_and_shrinks_where_it_is_slow() -> None:
     """Within bounds; a small one, of which there was no more, tells nothing."""
-    size = BatchSize()
+    size = BatchSize(Batches())
     begin = size.events
     size.took(10, 0.001)
     assert size.events == begin
@@ -32,7 +32,7 @@ def test_a_batch_grows_where_a_transaction_is_quick_and_shrinks_where_it_is_slow
 
 def test_a_batch_stays_large_where_the_transaction_itself_is_slow() -> None:
     """As where many nodes take part in it: half as many events took as long. Once it is quick again all begins anew."""
-    size = BatchSize()
+    size = BatchSize(Batches())
     seen = []
     for _ in range(10):
         seen.append(size.events)
@@ -43,6 +43,17 @@ def test_a_batch_stays_large_where_the_transaction_itself_is_slow() -> None:
     assert size.events == 5000
     size.took(size.events, 15.0)
     assert size.events == 2500
+
+
+def test_an_engine_tells_how_small_a_batch_may_be() -> None:
+    """One for which a small batch takes as long as a great one never gets a small one for being slow."""
+    size = BatchSize(Batches(3000, 2000, 4000))
+    assert size.events == 3000
+    size.took(3000, 60.0)
+    assert size.events == 2000
+    for _ in range(3):
+        size.took(size.events, 0.1)
+    assert size.events == 4000
 
 
 def test_a_limit_is_kept_over_time() -> None:

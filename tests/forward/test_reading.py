@@ -25,7 +25,9 @@ from codex.logs.query import parse
 from codex.logs.read.engine import Connection
 from codex.logs.read.postgres import Postgres, _placed
 from codex.logs.read.search import search
-from codex_ingestd.forward import sent, spool
+from codex_ingestd.forward import sent
+from codex_ingestd.forward.pace import Batches
+from codex_ingestd.forward.postgres.sink import PostgresSink
 from tests.commands import ROOT, python, shell
 from tests.forward.records import Outcome, Recorded
 from tests.postgres import CITUS, Server, citus, rows, shared, user_with
@@ -221,7 +223,7 @@ def answer(connection: Connection, text: str, options: dict[str, Any]) -> tuple[
 def test_a_session_is_read_in_its_order(server: Server, tmp_path: Path, environment: pytest.MonkeyPatch) -> None:
     """Also where what was rotated away is sent with what grew since; and no number of a generation is wasted."""
     record, url = Recorded(tmp_path), shared(server)
-    environment.setattr(spool, "BATCH_BYTES", 1)  # a row in each batch
+    environment.setattr(PostgresSink, "batches", Batches(bytes=1))  # a row in each batch
     record.write("s", 0, 20)
     (record.logs / "s.ndjson").rename(record.logs / "s.ndjson.1")
     record.write("s", 100, 2)

@@ -63,7 +63,7 @@ class Forwarder:
         self._sender = ThreadPoolExecutor(1, "send")
         self._under_way: Future[_Sent] | None = None
         self._back_off = BackOff()
-        self._size = BatchSize()
+        self._size = BatchSize(sink.batches)
         self._stop = Event()
         self._lag = Lag()
         self._seen = -1
@@ -87,7 +87,9 @@ class Forwarder:
             try:
                 self._begin()
                 while not (self._stop.is_set() or self.is_replaced):
-                    if not self._step():
+                    if self._step():
+                        self._gather()
+                    else:
                         self._rest()
             except (SinkError, DatabaseError) as error:
                 self._failed(error)
@@ -142,7 +144,7 @@ class Forwarder:
             if not self._lag.generations:
                 self._current_at = now
         try:
-            batch = self._spool.next(self._size.events)
+            batch = self._spool.next(self._size.events, self._sink.batches.bytes)
         except DivergedError as error:
             self._refused(error)
             raise
@@ -183,6 +185,12 @@ class Forwarder:
         self._back_off.reset()
         self._notes.sent(batch, now)
         self._say("catching up")
+
+    def _gather(self) -> None:
+        """Let rows come together, for a sink that wants them so: there is nothing behind what is under way."""
+        if self._sink.batches.gather and not self._spool.is_behind:
+            self._settle()
+            self._stop.wait(self._sink.batches.gather)
 
     def _rest(self) -> None:
         """Nothing is to be sent: do what can wait."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from typing import NamedTuple
 
 _RETRY = (0.2, 30.0)  # seconds
-_LEAST, _MOST = 500, 20_000  # events in a transaction
 _QUICK, _SLOW = 0.25, 1.0  # seconds that one may take
 _DEARER = 1.5  # an event of a batch half as large, by which a smaller batch is no way out
 _BURST_SECONDS = 1.0
@@ -31,6 +31,17 @@ class BackOff:
         self._tries = 0
 
 
+class Batches(NamedTuple):
+    """What suits an engine: how many events of a batch, at first, at least and at most; about how many bytes of text;
+    seconds that it is left alone after a batch behind which there was nothing more."""
+
+    first: int = 5000
+    least: int = 500
+    most: int = 20_000
+    bytes: int = 8 << 20
+    gather: float = 0.0
+
+
 class BatchSize:
     """Events in a transaction: as many as it takes in a quarter of a second to a second.
 
@@ -38,9 +49,10 @@ class BatchSize:
     many events take as long: there is no halving below the size at which that was seen.
     """
 
-    def __init__(self) -> None:
-        self.events = 5000
-        self._least = _LEAST
+    def __init__(self, batches: Batches) -> None:
+        self._batches = batches
+        self.events = batches.first
+        self._least = batches.least
         self._halved: tuple[int, float] | None = None  # the events, and the seconds for each, before the last halving
 
     def took(self, events: int, seconds: float) -> None:
@@ -54,8 +66,8 @@ class BatchSize:
                 self._halved = None if each is None else (self.events, each)
                 self.events = max(self._least, self.events // 2)
         elif seconds < _QUICK and events >= self.events:
-            self._least, self._halved = _LEAST, None
-            self.events = min(_MOST, self.events * 2)
+            self._least, self._halved = self._batches.least, None
+            self.events = min(self._batches.most, self.events * 2)
 
 
 class Rate:

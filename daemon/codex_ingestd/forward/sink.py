@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, NamedTuple, Protocol
 
+from codex_ingestd.forward.pace import Batches
+
 Row = tuple[Any, ...]
 
 
@@ -182,6 +184,7 @@ class Sink(Protocol):
     """An engine that many hosts share. Every method raises SinkError, and may be called again after it."""
 
     name: str
+    batches: Batches
 
     def open(self) -> None:
         """Connect anew, and see that it has what is needed."""

@@ -23,7 +23,6 @@ from codex_ingestd.forward.sink import (
     Watermark,
 )
 
-BATCH_BYTES = 8 << 20
 _ROW_BYTES = 200  # what a row costs besides its text
 _PART_EVENTS = 50  # what a generation costs at the sink, in events
 _KNOWN_CALLS = 200_000
@@ -97,18 +96,23 @@ class Spool:
         sizes = [size for _, size in rows if size > 0]
         return Lag(len(sizes), sum(sizes))
 
-    def next(self, events: int) -> Batch | None:
-        """About so many events, or 8 MiB of text; None when all that the last look found was sent.
+    @property
+    def is_behind(self) -> bool:
+        """Whether there is more of what the last look found."""
+        return bool(self._queue)
+
+    def next(self, events: int, room: int) -> Batch | None:
+        """About so many events, or bytes of text of them; None when all that the last look found was sent.
 
         Raises DivergedError where the sink's rows are not this record's.
         """
         parts: list[Part] = []
         cost = taken = size = 0
-        while self._queue and cost < events and size < BATCH_BYTES:
+        while self._queue and cost < events and size < room:
             generation = self._queue[-1][0]
             self._prove(generation)
             with self._read():
-                part = self._part(generation, events - cost, BATCH_BYTES - size)
+                part = self._part(generation, events - cost, room - size)
             if part is not None:
                 parts.append(part)
                 taken += len(part.events)

@@ -21,6 +21,7 @@ from codex_ingestd.forward.clickhouse.schema import bring_up_to_date
 from codex_ingestd.forward.clickhouse.server import Server
 from codex_ingestd.forward.errors import StaleSinkError
 from codex_ingestd.forward.identity import Host
+from codex_ingestd.forward.pace import Batches
 from codex_ingestd.forward.sink import (
     Batch,
     EventRow,
@@ -68,7 +69,9 @@ _HASH_BITS = 37
 
 
 class ClickHouseSink:
-    """See sink.Sink."""
+    """See sink.Sink. What a batch costs there is mostly that it is one, so that it is never small for being slow."""
+
+    batches = Batches(20_000, 20_000, 20_000, 16 << 20, 0.5)
 
     def __init__(self, address: Address, host: Host, server: Server) -> None:
         self.name = address.name

@@ -19,6 +19,7 @@ from psycopg.conninfo import conninfo_to_dict
 from codex_ingestd.forward.address import Address
 from codex_ingestd.forward.errors import SinkError, StaleSinkError
 from codex_ingestd.forward.identity import Host
+from codex_ingestd.forward.pace import Batches
 from codex_ingestd.forward.patience import Patience
 from codex_ingestd.forward.postgres.schema import migrate, steps, version
 from codex_ingestd.forward.sink import Batch, Row, Watermark
@@ -57,6 +58,8 @@ _REJECTS = _Table("codex_sink.ingest_rejects", _REJECT_COLUMNS, _REJECT_TYPES)
 
 class PostgresSink:
     """See sink.Sink. An answer that takes longer than `seconds` ends the connection."""
+
+    batches = Batches()
 
     def __init__(self, address: Address, host: Host, seconds: float) -> None:
         self.name = address.name

@@ -66,13 +66,13 @@ def verify(sessions: tuple[str, ...], db: str | None, deep: bool, against: str |
             key = known_key(database)
             held = wanted.compare(chosen, formers(connection), key)
             found += [*held.findings, *(() if sessions else orphans(connection))]
-            _report(chosen, found, wanted.statements, held, began, as_json, has_key=key is not None)
     except (OSError, CodexLoggingError) as error:
         hint = getattr(error, "hint", "")
         tell(f"could not check: {error}", err=True)
         if hint:
             tell(f"hint: {hint}", err=True)
         return 2
+    _report(chosen, found, wanted.statements, held, began, as_json, has_key=key is not None)
     if not found:
         return 0
     return 2 if all(finding.kind == "unreadable" for finding in found) else 1

@@ -45,6 +45,10 @@ class DaemonRunningError(CodexLoggingError):
     exit_code = 3
 
 
+class OutputError(CodexLoggingError):
+    """Standard output takes nothing: its disk is full, or its device fails."""
+
+
 class SourceError(CodexLoggingError):
     """A file that can't be read as a log: no regular file, no permission, a read error."""
 

@@ -9,11 +9,12 @@ import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr
+from typing import Any
 
 import click
 import click.shell_completion
 
-from codex.logging.errors import CodexLoggingError
+from codex.logging.errors import CodexLoggingError, OutputError
 from codex.logging.plain import plain_json, visible
 
 _LINE_END = re.compile(r"\n(?! )")
@@ -43,6 +44,8 @@ def progress(title: str, total: int, *, quiet: bool = False) -> Iterator[Callabl
 
 def run(command: click.Command, arguments: list[str] | None = None) -> int:
     """Run a command and give its exit code; an error is a message and a hint, with --debug a traceback."""
+    _fill_in()
+    _mark_output()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(encoding="utf-8", errors="replace")
@@ -68,9 +71,43 @@ def run(command: click.Command, arguments: list[str] | None = None) -> int:
     return result if isinstance(result, int) else 0
 
 
+def _fill_in() -> None:
+    """Have each stream that the caller closed lead nowhere, and its number be no other file's."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115 - it lasts as long as we do
+
+
+class _Output(io.FileIO):
+    """Standard output, whose troubles are no other file's. Raises OutputError, and BrokenPipeError as ever."""
+
+    def write(self, data: Any, /) -> int | None:
+        try:
+            return super().write(data)
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise OutputError(
+                f"standard output: {error.strerror}",
+                hint="What was to be shown didn't get there: make room, or let it go elsewhere.",
+            ) from error
+
+
+def _mark_output() -> None:
+    """Have what goes wrong with standard output be told as such, wherever it comes up."""
+    former = sys.stdout
+    if former is sys.__stdout__ and isinstance(former, io.TextIOWrapper):
+        buffer = io.BufferedWriter(_Output(former.fileno(), "wb", closefd=False))
+        sys.stdout = io.TextIOWrapper(
+            buffer, line_buffering=former.line_buffering, write_through=former.write_through, encoding="utf-8"
+        )
+
+
 def _tell(error: Exception) -> int:
     """Say what went wrong and what to do next; the exit code."""
     message, hint, code = f"{type(error).__name__}: {error}", "this is a defect; CODEX_DEBUG=1 shows where.", 1
+    if isinstance(error, OutputError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left of it would be tried once more
     if isinstance(error, CodexLoggingError):
         message, hint, code = str(error), error.hint, error.exit_code
     elif isinstance(error, OSError):

@@ -88,7 +88,8 @@ def command(
             label = colour.Labels(lambda: names(opened.connection))
             print_paged(_lines(found, offset, label, ink), pager, ink.on)
     if not found.hits and not as_json:
-        tell(_nothing(text, found), err=True)
+        for word in _nothing(text, found):
+            tell(word, err=True)
     return int(not found.hits)
 
 
@@ -159,8 +160,8 @@ def _words_of_caution(found: Found) -> Iterator[str]:
         )
 
 
-def _nothing(text: str, found: Found) -> str:
-    """What to try next."""
+def _nothing(text: str, found: Found) -> list[str]:
+    """That nothing was found, and what to try next: a line each."""
     words = ["Nothing found."]
     keys = (*CHOICES, *TIMES)
     for word in text.split():
@@ -173,4 +174,4 @@ def _nothing(text: str, found: Found) -> str:
         words.append(
             "Try fewer words, the beginning of one (conf*), or one OR another; `codex-logs sessions` lists all."
         )
-    return "\n".join(visible(word) for word in words)
+    return words

@@ -95,7 +95,7 @@ def test_secret_in_other_tables_is_not_staged(repository: Path, log_dir: Path, d
     assert not leaks([planted], (repository / COPY).read_bytes())
 
 
-def test_clean_sessions_are_staged_whole(repository: Path, log_dir: Path) -> None:
+def test_clean_sessions_are_staged_whole(repository: Path, log_dir: Path, database: Path) -> None:
     """Without a secret both files are staged, with exit code 0; where nothing is new the copy stays as it is.
 
     A secret that comes later stops the database alone.
@@ -113,6 +113,7 @@ def test_clean_sessions_are_staged_whole(repository: Path, log_dir: Path) -> Non
     done = finalize(repository, 4)
     assert [Path(path).name for path in done["staged"]] == [COPY]
     assert f"put /{log_dir.name}/ in {repository}/.gitignore" in " ".join(done["notes"])
+    assert f"put /{database.name}.key in {repository}/.gitignore" in " ".join(done["notes"])
     assert not any(leaks(planted, blob) for blob in staged(repository).values())
 
 

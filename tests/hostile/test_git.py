@@ -74,7 +74,7 @@ def test_no_command_of_the_repository_runs(repository: Path, owned: Path) -> Non
     assert len(finalize(repository)) == 2
     database = str(repository / ".codex" / "session_logs.db")
     assert traces([database]) != []
-    assert offers(str(repository / ".codex" / "sessions")) != []
+    assert offers(str(repository / ".codex" / "sessions"), f"{database}.key") != []
     assert not owned.exists(), owned.read_text()
 
 

@@ -25,6 +25,7 @@ from codex.logging.ingest.redactor import Redactor
 from codex.logging.ingest.sources import Location
 from codex.logging.owners import make_folders
 from codex.logging.redaction import forget_heads, write_redacted
+from codex.logging.secrets.allow import NAME as ALLOW_NAME
 from codex.logging.secrets.search import Search
 from codex.logging.store.connection import BUSY_MILLISECONDS, has_relation, is_current, open_reader, translated
 from codex.logging.store.disk import sync
@@ -106,7 +107,7 @@ def finalize(database: str, log_dir: str | None, *, allow_secrets: bool | None =
     except CodexLoggingError as error:
         failures.append(f"not backed up: {error}")
     staged = staging.stage(None if secrets else database, done.copy, scanned=not allow_secrets, copy_for_both=deleted)
-    notes = [*_warnings(database, secrets), *staging.offers(log_dir)] if secrets else []
+    notes = [*_warnings(database, secrets), *staging.offers(log_dir, f"{database}.key")] if secrets else []
     if deleted:
         notes.append(f"{database} still has bytes of a secret that was deleted: the copy was staged in its place")
     return done._replace(
@@ -130,13 +131,14 @@ def _bring_up_to_date(database: str) -> None:
 def _warnings(database: str, secrets: list[Found]) -> list[str]:
     """Where the secrets are, and what to do."""
     lines = dict.fromkeys((one.session_id, one.seq, one.rule, one.hash) for one in secrets)
-    shown = [f"{name} line {seq}: {rule} [{hashed}]" for name, seq, rule, hashed in list(lines)[:_SHOWN]]
+    shown = [f"secret in {name} line {seq}: {rule} [{hashed}]" for name, seq, rule, hashed in list(lines)[:_SHOWN]]
     if len(lines) > _SHOWN:
-        shown.append(f"and {len(lines) - _SHOWN} more")
+        shown.append(f"… and {len(lines) - _SHOWN} more")
     return [
         f"not staged: {database} holds {len(lines)} secrets; the copy was written without them",
-        *(f"secret in {place}" for place in shown),
-        "`codex-logs secrets` lists them; --allow-secrets, or a line in `secrets-allow` beside it, lets them be",
+        *shown,
+        "`codex-logs secrets` lists them; a line `hash:` and the eight digits in brackets lets one be, in"
+        f" {os.path.join(os.path.dirname(database), ALLOW_NAME)}; --allow-secrets lets all",
     ]
 
 

@@ -200,15 +200,21 @@ def _traces(path: str) -> list[str]:
     return told
 
 
-def offers(log_dir: str | None) -> list[str]:
-    """What keeps the log files themselves out of git, where nothing does so far."""
+def offers(log_dir: str | None, key: str) -> list[str]:
+    """What keeps the log files themselves, and the key of the secrets' hashes, out of git, where nothing does so far."""
+    logs = [] if log_dir is None else _open_to_git(log_dir, "session.ndjson", "the log files", "")
+    name = os.path.basename(key)
+    return [*logs, *_open_to_git(os.path.dirname(key), name, "the key of the hashes", name)]
+
+
+def _open_to_git(path: str, name: str, what: str, ignored: str) -> list[str]:
     try:
-        folder = None if log_dir is None else _Folder(log_dir)
-        if folder is None or folder.ignored(["session.ndjson"]):
+        folder = _Folder(path)
+        if folder.ignored([name]):
             return []
     except (_GitError, OSError):
         return []
-    return [f"git takes the log files too, if they are added: put /{folder.prefix} in {folder.top}/.gitignore"]
+    return [f"git takes {what} too, if added: put /{folder.prefix}{ignored} in {folder.top}/.gitignore"]
 
 
 def _stageable(folder: _Folder, paths: dict[str, str], staged: Staged) -> list[str]:

@@ -22,7 +22,7 @@ from codex_ingestd.doctor.command import doctor
 from codex_ingestd.finalize_command import finalize
 from codex_ingestd.forward.children import Forwarding
 from codex_ingestd.forward.command import forward
-from codex_ingestd.health.judge import Facts
+from codex_ingestd.health.judge import Facts, Sink
 from codex_ingestd.health.status import SHOWN_FINDINGS, Status, read_status
 from codex_ingestd.hooks.hook import chosen
 from codex_ingestd.install.command import install, uninstall
@@ -155,6 +155,12 @@ def _daemon(facts: Facts | None) -> str:
     return f"running, pid {facts.pid or 'unknown'}, by {facts.watcher}{reason}"
 
 
+def _forwarded(sink: Sink, is_noted: bool) -> str:
+    lag = f"lag {sink.bytes} bytes" + (f" in {sink.generations} generations" if sink.generations else "")
+    state = f"no daemon forwards to it now, {lag} when last noted" if is_noted else f"{sink.state}, {lag}"
+    return f"{sink.name}: {state}{f': {sink.error}' if sink.error else ''}"
+
+
 def _show(answer: Status, everything: bool) -> None:
     from rich.console import Console
     from rich.table import Table
@@ -164,8 +170,7 @@ def _show(answer: Status, everything: bool) -> None:
     tell(f"database  {answer.database}")
     tell(f"lag       {answer.lag} bytes in {len(answer.streams)} streams")
     for sink in answer.sinks:
-        behind = f"{sink.bytes} bytes in {sink.generations} logs to send" if sink.generations else "has all"
-        tell(f"forward   {sink.name}: {sink.state}, {behind}{f': {sink.error}' if sink.error else ''}")
+        tell(f"forward   {_forwarded(sink, answer.is_noted)}")
     if answer.findings:
         tell(f"findings  {len(answer.findings)}: `codex-ingestd verify` shows what is so by now")
     for finding in answer.findings[:SHOWN_FINDINGS]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import urllib.request
@@ -13,8 +14,9 @@ from typing import Any
 
 import pytest
 
+from tests.commands import shell
 from tests.daemon import Daemon, wait_for
-from tests.postgres import Server, rows
+from tests.postgres import Server, rows, running
 
 _PASSWORD = "s3cret-p%40ss"
 _COUNT = "SELECT count(*) FROM codex_sink.events"
@@ -131,3 +133,23 @@ def test_a_sink_that_is_away_is_told_of(daemon: Daemon, server: Server, tmp_path
     daemon.wait_for_rows(1)
     wait_for(lambda: "refused" in _sink(daemon)["error"] and _sink(daemon)["bytes"], what="word of it")
     assert daemon.stop() == 0
+
+
+def test_an_outage_is_told_of_with_what_waits(daemon: Daemon) -> None:
+    """What came meanwhile is lag, also what was under way; the log says when it goes on."""
+    with running() as server:
+        url = server.create()
+        daemon.start(env={"CODEX_FORWARD_TO": url})
+        _append(daemon, "1")
+        wait_for(lambda: _sink(daemon)["events"] == 1, 30, what="the first one at the sink")
+        server.kill()
+        _append(daemon, "2")
+        wait_for(lambda: _sink(daemon)["state"] == "waiting" and _sink(daemon)["bytes"], what="what waits")
+        shown = shell(f"codex-ingestd status --db '{daemon.database}'", daemon.log_dir).stdout
+        assert re.search(r"^forward .*: (waiting|connecting), lag \d+ bytes in 1 generations", shown, re.MULTILINE)
+        server.start()
+        _wait_for_count(url, 2)
+        wait_for(lambda: b"forwarding again" in daemon.log.read_bytes(), what="word of it")
+        assert daemon.stop() == 0
+    shown = shell(f"codex-ingestd status --db '{daemon.database}'", daemon.log_dir).stdout
+    assert "no daemon forwards to it now, lag 0 bytes when last noted" in shown

@@ -16,7 +16,7 @@ from tests.postgres import Server, rows
 _PASSWORD = "s3cret%2Fword"
 
 
-@pytest.mark.parametrize("command", ["forward --once --to", "forward --forward-to", "run --forward-to"])
+@pytest.mark.parametrize("command", ["forward --once --to", "run --forward-to"])
 @pytest.mark.parametrize("url", [f"postgresql://u:{_PASSWORD}@h/d", f"postgresql://h/d?user=u&password={_PASSWORD}"])
 def test_a_password_on_the_command_line_is_refused(tmp_path: Path, command: str, url: str) -> None:
     """Everybody could read it; the refusal says what to do, and doesn't repeat it."""
@@ -118,3 +118,15 @@ def test_a_service_gets_the_sink_but_no_password(tmp_path: Path) -> None:
     refused = shell(command, tmp_path, {"CODEX_FORWARD_TO": f"postgresql://me:{_PASSWORD}@h/d"})
     assert refused.returncode == 2
     assert "s3cret" not in refused.stdout + refused.stderr
+
+
+def test_the_sink_that_is_meant_is_one(tmp_path: Path) -> None:
+    """None, several, and what is no URL: the message names what the person has typed, and what to do."""
+    none = shell("codex-ingestd forward --once", tmp_path)
+    assert (none.returncode, none.stderr.splitlines()[0]) == (2, "error: no sink is set")
+    assert "--to postgresql://" in none.stderr
+    wrong = shell("codex-ingestd forward --to mysql://h/d", tmp_path)
+    assert wrong.returncode == 2
+    assert wrong.stderr.startswith("error: --to: a sink's URL begins with postgresql://")
+    wrong = shell("codex-ingestd run --forward-to mysql://h/d", tmp_path)
+    assert wrong.stderr.startswith("error: --forward-to: a sink's URL begins with postgresql://")

@@ -61,6 +61,18 @@ def test_an_outage_delays_and_loses_nothing(record: Recorded, tmp_path: Path) ->
             assert process.wait(20) == 0
 
 
+def test_once_says_that_it_was_ended_before_all_was_sent(record: Recorded, sink: str) -> None:
+    """By exit code 130; the next one goes on from there."""
+    record.write("s", 0, 12_000)
+    process = record.start(sink, "--once", "--forward-rate", "0.001")
+    wait_for(lambda: record.local("SELECT 1 FROM forward_sinks WHERE sent_at IS NOT NULL"), 30, "the first rows' note")
+    process.terminate()
+    assert process.wait(20) == 130
+    assert 0 < len(record.shared_rows(sink)) < 12_000
+    assert record.forward(sink).returncode == 0
+    assert record.shared_rows(sink) == record.rows()
+
+
 def test_nothing_is_lost_or_doubled_while_everything_fails(tmp_path: Path) -> None:
     """A small one of what `python -m tests.forward` does."""
     with running() as server:

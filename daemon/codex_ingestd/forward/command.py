@@ -18,7 +18,7 @@ from codex.logging.errors import ConfigError
 from codex.logging.store.connection import open_writer
 from codex.logging.terminal import json_option, run, tell, tell_json
 from codex_ingestd import log
-from codex_ingestd.forward.address import Address
+from codex_ingestd.forward.address import Address, parse, refuse_secrets
 from codex_ingestd.forward.forwarder import Forwarder
 from codex_ingestd.forward.identity import Host, host
 from codex_ingestd.forward.notes import Notes
@@ -32,6 +32,7 @@ from codex_ingestd.settings.values import Settings, load
 
 _TELL_SECONDS = 1.0
 _NICE = 19
+_INTERRUPTED = 130
 _KEYS = ("db", "forward-to", "forward-rate", "forward-host-id", "forward-timeout", "allow-secrets", "log-level")
 
 
@@ -39,8 +40,12 @@ _KEYS = ("db", "forward-to", "forward-rate", "forward-host-id", "forward-timeout
     epilog="\b\nExamples:\n  codex-ingestd forward --to postgresql://db.example/team --check"
     "\n  codex-ingestd forward --to postgresql://db.example/team --once\n  codex-ingestd forward"
 )
-@click.option("--to", metavar="URL", help="The sink, in the place of those that are set. No password here.")
-@setting_options(*_KEYS)
+@click.option(
+    "--to",
+    metavar="URL",
+    help="The sink, in the place of the one that is set.  [env: CODEX_FORWARD_TO, where a password may stand, too]",
+)
+@setting_options(*(key for key in _KEYS if key != "forward-to"))
 @click.option("--once", is_flag=True, help="Send all that is there, and stop.")
 @click.option("--check", is_flag=True, help="Test connection, rights, schema and identity; send nothing.")
 @click.option("--attended", is_flag=True, hidden=True, help="End with standard input, and give way to others.")
@@ -53,17 +58,11 @@ def forward(
     It may run beside a daemon, which does the same by itself where forward-to is set. The sink keeps a watermark of
     its own, so that nothing comes twice.
 
-    Exit codes: 0 as asked, 1 the sink can't be had or has another record under this host's id, 2 bad usage.
+    Exit codes: 0 as asked, 1 the sink can't be had or has another record under this host's id, 2 bad usage, 130 --once
+    was ended before all was sent.
     """
-    if to is not None:
-        flags["forward_to"] = (to,)
-    settings = load(flags, file, only=_KEYS).settings
+    settings, address = _chosen(to, file, flags)
     log.set_up(settings.log_level)
-    if len(settings.forward_to) != 1:
-        raise ConfigError(
-            f"there are {len(settings.forward_to)} sinks set", hint="Name the one with --to postgresql://HOST/DATABASE."
-        )
-    address = settings.forward_to[0]
     if check:
         return _check(settings, address, as_json)
     if attended:
@@ -74,12 +73,33 @@ def forward(
             if attended:
                 threading.Thread(target=_attend, args=(forwarder,), daemon=True).start()
             if once:
-                forwarder.once()
-                tell(f"{forwarder.events} events sent to {address}", err=as_json)
-                return 0
+                left = forwarder.once()
+                rest = f"; {left.bytes} bytes are left: the same command goes on from there" if left.generations else ""
+                tell(f"{forwarder.events} events sent to {address}{rest}", err=as_json)
+                return _INTERRUPTED if left.generations else 0
             forwarder.run()
             if not forwarder.is_replaced:
                 return 0
+
+
+def _chosen(to: str | None, file: str | None, flags: dict[str, Any]) -> tuple[Settings, Address]:
+    """The settings, and the one sink that is meant. Raises ConfigError."""
+    settings = load(flags, file, only=[key for key in _KEYS if to is None or key != "forward-to"]).settings
+    if to is not None:
+        try:
+            address = parse(to)
+            refuse_secrets(address)
+        except ConfigError as error:
+            raise ConfigError(f"--to: {error}", hint=error.hint) from error
+        return settings, address
+    if len(settings.forward_to) != 1:
+        several = ", ".join(map(str, settings.forward_to))
+        raise ConfigError(
+            f"several sinks are set: {several}" if several else "no sink is set",
+            hint="Name the one that is meant with --to postgresql://HOST/DATABASE"
+            + ("." if several else ", or set forward-to in your own codex-ingestd.toml."),
+        )
+    return settings, settings.forward_to[0]
 
 
 @contextmanager
@@ -192,7 +212,7 @@ def _check(settings: Settings, address: Address, as_json: bool) -> int:
         tell_json(facts)
     else:
         tell(f"{address} can be written, as host {me.id}")
-        tell(f"lacking: {lag.bytes} bytes in {lag.generations} logs")
+        tell(f"lag: {lag.bytes} bytes in {lag.generations} generations")
     return 0
 
 

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from threading import Event
-from typing import NamedTuple
 
 from codex.logging.errors import CodexLoggingError, DatabaseError
 from codex.logging.store.checkpoint import identity
@@ -26,13 +25,6 @@ _TEND_SECONDS = 5.0
 _TRIES = 5  # of `once`, without a batch that went well
 
 log = logging.getLogger(__name__)
-
-
-class _Sent(NamedTuple):
-    """A batch that the sink has committed, and the seconds that it took."""
-
-    batch: Batch
-    seconds: float
 
 
 class Forwarder:
@@ -61,7 +53,8 @@ class Forwarder:
         self._clock = clock
         self._syncs = syncs
         self._sender = ThreadPoolExecutor(1, "send")
-        self._under_way: Future[_Sent] | None = None
+        self._under_way: tuple[Batch, Future[float]] | None = None
+        self._fails = False
         self._back_off = BackOff()
         self._size = BatchSize(sink.batches)
         self._stop = Event()
@@ -96,8 +89,8 @@ class Forwarder:
                 self._stop.wait(self._back_off.next())
         self._end()
 
-    def once(self) -> None:
-        """Send all that is there. Raises SinkError, DatabaseError and DivergedError."""
+    def once(self) -> Lag:
+        """Send all that is there; what is left where it was stopped. Raises SinkError, DatabaseError, DivergedError."""
         tries, sent = 0, 0
         while not self._stop.is_set():
             try:
@@ -116,6 +109,7 @@ class Forwarder:
             else:
                 break
         self._end()
+        return self._spool.look() if self._stop.is_set() else Lag()
 
     def _begin(self) -> None:
         self._say("connecting")
@@ -153,7 +147,8 @@ class Forwarder:
             if self._lag.generations and changed == self._seen:
                 self._lag, self._current_at = Lag(), self._clock()
             return False
-        self._stop.wait(self._rate.wait(self._clock()))
+        if self._stop.wait(self._rate.wait(self._clock())):
+            return True
         if self._syncs:
             with suppress(OSError):  # what a power failure takes back must not be elsewhere already
                 sync_data(f"{self._database}-wal")
@@ -164,26 +159,32 @@ class Forwarder:
     def _submit(self, batch: Batch) -> None:
         """Have it sent; the spool goes on as if it were: where it fails all begins anew from the sink's watermarks."""
         self._spool.sent(batch)
-        self._under_way = self._sender.submit(self._send, batch)
+        self._under_way = batch, self._sender.submit(self._send, batch)
 
-    def _send(self, batch: Batch) -> _Sent:
-        """In the other thread: the next batch is read meanwhile."""
+    def _send(self, batch: Batch) -> float:
+        """In the other thread: the next batch is read meanwhile. The seconds until the sink had committed it."""
         began = self._clock()
         self._sink.send(batch)
-        return _Sent(batch, self._clock() - began)
+        return self._clock() - began
 
     def _settle(self) -> None:
         """Wait until what is under way is committed there. Raises SinkError."""
         under_way, self._under_way = self._under_way, None
         if under_way is None:
             return
-        batch, took = under_way.result()
+        batch, sent = under_way
+        try:
+            took = sent.result()
+        except SinkError:
+            self._spool.lost(batch)
+            raise
         now = self._clock()
         self.events += batch.events
         self._size.took(batch.events, took)
         self._rate.sent(batch.size, now)
         self._back_off.reset()
         self._notes.sent(batch, now)
+        self._recovered()
         self._say("catching up")
 
     def _gather(self) -> None:
@@ -195,6 +196,7 @@ class Forwarder:
     def _rest(self) -> None:
         """Nothing is to be sent: do what can wait."""
         now = self._clock()
+        self._recovered()
         self._say("live")
         self._notes.write(now)
         if now >= self._tend_at and not self._sink.tend():
@@ -208,12 +210,18 @@ class Forwarder:
     def _failed(self, error: CodexLoggingError) -> None:
         with suppress(SinkError):
             self._settle()
+        self._fails = True
         log.warning("not forwarded: %s", error, extra={"hint": error.hint})
         with suppress(DatabaseError):
             self._lag = self._spool.look()
         self._say("waiting", str(error))
         with suppress(DatabaseError):
             self._notes.failed(str(error))
+
+    def _recovered(self) -> None:
+        if self._fails:
+            self._fails = False
+            log.info("forwarding again to %s", self._sink.name)
 
     def _refused(self, error: DivergedError) -> None:
         self._say("refused", str(error))

@@ -144,6 +144,10 @@ class Spool:
         while sum(map(len, self._calls.values())) > _KNOWN_CALLS and len(self._calls) > 1:
             self._calls.popitem(last=False)
 
+    def lost(self, batch: Batch) -> None:
+        """Nobody knows whether the sink has it: until `begin` that it is to be sent again."""
+        self._sent.note([part.before for part in batch.parts])
+
     @contextmanager
     def _read(self) -> Iterator[None]:
         """One state of the database, for a moment: no reader holds up a checkpoint."""

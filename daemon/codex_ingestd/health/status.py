@@ -58,6 +58,11 @@ class Status(NamedTuple):
     sinks: list[Sink]
 
     @property
+    def is_noted(self) -> bool:
+        """Whether `sinks` are as last noted: the daemon, where one runs, tells of none."""
+        return self.daemon is None or not self.daemon.sinks
+
+    @property
     def lag(self) -> int:
         """Bytes appended and not committed."""
         return sum(stream.lag for stream in self.streams)

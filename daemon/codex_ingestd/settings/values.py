@@ -71,6 +71,8 @@ class Problem(NamedTuple):
     hint: str
 
     def __str__(self) -> str:
+        if self.place == f"--{self.key}":
+            return f"{self.place}: {self.message}"
         return f"{self.place}: {self.key}: {self.message}" if self.key else self.message
 
 

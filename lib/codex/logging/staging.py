@@ -201,7 +201,7 @@ def _traces(path: str) -> list[str]:
 
 
 def offers(log_dir: str | None, key: str) -> list[str]:
-    """What keeps the log files themselves, and the key of the secrets' hashes, out of git, where nothing does so far."""
+    """What keeps the log files, and the key of the secrets' hashes, out of git, where nothing does so far."""
     logs = [] if log_dir is None else _open_to_git(log_dir, "session.ndjson", "the log files", "")
     name = os.path.basename(key)
     return [*logs, *_open_to_git(os.path.dirname(key), name, "the key of the hashes", name)]

@@ -81,7 +81,7 @@ def _fill_in() -> None:
 class _Output(io.FileIO):
     """Standard output, whose troubles are no other file's. Raises OutputError, and BrokenPipeError as ever."""
 
-    def write(self, data: Any, /) -> int | None:
+    def write(self, data: Any, /) -> int:
         try:
             return super().write(data)
         except BrokenPipeError:

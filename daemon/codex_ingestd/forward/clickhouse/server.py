@@ -100,7 +100,10 @@ class Server:
             code = error.code if isinstance(error, Error) else None
             raise SinkError(
                 f"{self._address.name}: {doing}: {self._address.without_secrets(_first_line(error))}",
-                hint=_HINTS.get(code or 0, "It is tried again; `codex-ingestd forward --check` shows what works."),
+                hint=_HINTS.get(
+                    code or 0,
+                    "Is the server up, and may this host reach it? What is to be sent waits in the local database.",
+                ),
                 passes=code not in _LASTING,
             ) from error
 

@@ -242,7 +242,11 @@ _HINTS = {
 def _hint(error: psycopg.Error) -> str:
     state = error.sqlstate or ""
     found = next((hint for prefix, hint in _HINTS.items() if state.startswith(prefix)), "")
-    return found or ("It is tried again; `codex-ingestd forward --check` shows what works." if not state else "")
+    return found or (
+        "Is the server up, and may this host reach it? What is to be sent waits in the local database."
+        if not state
+        else ""
+    )
 
 
 def _parameters(address: Address) -> dict[str, Any]:

@@ -92,6 +92,22 @@ def test_lfs_itself_is_what_runs(repository: Path, owned: Path, tracked: bool) -
     assert not owned.exists(), owned.read_text()
 
 
+def test_a_folder_that_a_clone_brings_is_no_repository(tmp_path: Path, owned: Path) -> None:
+    """`.codex` with all that a bare repository has, committed: its configuration names a filter, which doesn't run."""
+    evil = tmp_path / "evil"
+    evil.mkdir()
+    succeed("git init -q . && git init -q --bare .codex && touch .codex/objects/a .codex/refs/a", evil)
+    succeed("git config core.bare false && git config core.worktree ..", evil / ".codex")
+    succeed(f"git config filter.evil.clean 'touch {owned}; cat'", evil / ".codex")
+    (evil / ".codex" / ".gitattributes").write_text("*.db filter=evil\n")
+    succeed("git add -f . && git -c user.name=a -c user.email=a commit -qm a && git clone -q . ../work", evil)
+    work = tmp_path / "work"
+    succeed(f"python -c {shlex.quote(WRITE)}", work, {"CODEX_SESSION_ID": "s"})
+    told = shell("codex-ingestd finalize --json", work)
+    assert not owned.exists()
+    assert json.loads(told.stdout)["staged"] == [], told
+
+
 def test_attributes_are_not_written_through_a_link(repository: Path, tmp_path: Path) -> None:
     """ALLOW_AUTOLFS=1 where .gitattributes leads to somebody's file: that one stays as it is."""
     victim = tmp_path / "bashrc"

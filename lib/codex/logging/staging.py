@@ -39,8 +39,16 @@ _CHOOSING = frozenset(
     }
 )
 # A repository's .git/config may name commands for each of these: nothing that is done here needs one. Only its filters
-# stay: one that encrypts, left out, would have the rows staged in plain.
-_NO_COMMANDS = ("core.fsmonitor=false", "core.pager=cat", "log.showSignature=false", "alias.lfs=", "maintenance.auto=0")
+# stay: one that encrypts, left out, would have the rows staged in plain. What lies about without a `.git` is no
+# repository: a clone brings such a folder along, with a configuration that somebody else wrote.
+_NO_COMMANDS = (
+    "core.fsmonitor=false",
+    "core.pager=cat",
+    "log.showSignature=false",
+    "alias.lfs=",
+    "maintenance.auto=0",
+    "safe.bareRepository=explicit",
+)
 _NO_HOOKS = ("core.hooksPath=/dev/null",)
 # What `git lfs install` writes there, whatever stands there by now.
 _LFS = (

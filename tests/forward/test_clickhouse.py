@@ -205,6 +205,18 @@ def test_a_token_is_of_all_rows_of_an_insert(server: Engine) -> None:
     assert rows(url, "SELECT count(), min(length(m)) FROM t") == [(20_000, 500)]
 
 
+def test_a_user_s_profile_does_not_undo_a_token(server: Engine) -> None:
+    """What it says of deduplication and of waiting inserts is overruled."""
+    url = server.create()
+    run(url, "CREATE TABLE t (a Int64) ENGINE = MergeTree ORDER BY a SETTINGS non_replicated_deduplication_window = 9")
+    run(url, "SET deduplicate_insert = 'disable', insert_deduplicate = 0, async_insert = 1")
+    with closing(Server(parse(url), 60)) as client:
+        client.open()
+        for _ in range(2):
+            client.insert("t", ("a",), [(1,)], "token")
+    assert rows(url, "SELECT count() FROM t") == [(1,)]
+
+
 @pytest.mark.parametrize("rounds", [1, pytest.param(5, marks=pytest.mark.long)])
 def test_whatever_fails_delays_and_doubles_nothing(record: Recorded, server: Engine, rounds: int) -> None:
     """Over HTTP: a network that fails in every way, a server and a forwarder that are killed."""

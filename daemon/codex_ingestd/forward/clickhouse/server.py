@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -10,10 +11,11 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 import clickhouse_connect
 from clickhouse_connect.driver.client import Client
-from clickhouse_connect.driver.exceptions import ClickHouseError, Error
+from clickhouse_connect.driver.exceptions import ClickHouseError, ProgrammingError
 from clickhouse_connect.driver.insert import InsertContext
 
 from codex_ingestd.forward.address import Address
+from codex_ingestd.forward.clickhouse import verdict
 from codex_ingestd.forward.errors import SinkError
 from codex_ingestd.forward.sink import Row
 
@@ -27,18 +29,9 @@ _SETTINGS = {
     "min_insert_block_size_bytes": 1 << 28,
 }
 _CONNECT_SECONDS = 10
-_DENIED, _NO_DATABASE, _READ_ONLY, _TOO_MANY_PARTS = 497, 81, 242, 252
-_WRONG_USER = (192, 193, 194, 516)
-_NO_SETTING = 115
-_LASTING = (_DENIED, _NO_DATABASE, _NO_SETTING, *_WRONG_USER)
-_HINTS = {
-    _DENIED: "Grant what daemon/codex_ingestd/forward/README.md says to this user, or let one who may make tables run"
-    " `codex-ingestd forward --check` once.",
-    _NO_DATABASE: "Create that database: CREATE DATABASE NAME.",
-    _READ_ONLY: "That replica has lost its keeper; it is tried again.",
-    _TOO_MANY_PARTS: "The server merges more slowly than it gets; it is tried again.",
-    **dict.fromkeys(_WRONG_USER, "Look at user and password: in the URL given by the environment or a file."),
-}
+_DEDUPLICATES = ("deduplicate_insert", "enable")  # stands above insert_deduplicate, where the server knows it
+
+logging.getLogger("clickhouse_connect").setLevel(logging.CRITICAL)  # what it has to say comes as an error, too
 
 
 class Server:
@@ -54,7 +47,12 @@ class Server:
         """Connect anew."""
         self.close()
         with self.told("connecting"):
-            self._client = _connected(self._address, self._seconds)
+            try:
+                self._client = _connected(self._address, self._seconds)
+            except (TypeError, ValueError, AttributeError, OSError) as error:
+                raise ProgrammingError(f"{type(error).__name__}: {error}") from error
+            if _DEDUPLICATES[0] in self._client.server_settings:
+                self._client.set_client_setting(*_DEDUPLICATES)
 
     def close(self) -> None:
         """Let go of the connection."""
@@ -97,20 +95,18 @@ class Server:
         try:
             yield
         except ClickHouseError as error:
-            code = error.code if isinstance(error, Error) else None
             raise SinkError(
                 f"{self._address.name}: {doing}: {self._address.without_secrets(_first_line(error))}",
-                hint=_HINTS.get(
-                    code or 0,
-                    "Is the server up, and may this host reach it? What is to be sent waits in the local database.",
-                ),
-                passes=code not in _LASTING,
+                hint=verdict.hint(error),
+                passes=verdict.passes(error),
             ) from error
 
 
 def _connected(address: Address, seconds: float) -> Client:
     parts = urlsplit(address.url)
     options: dict[str, Any] = dict(parse_qsl(parts.query))
+    for name in options.keys() & {*_SETTINGS, _DEDUPLICATES[0]}:
+        raise ProgrammingError(f"{name} can't be set: by what it is each row is there once")
     if parts.scheme == "chdb":
         return clickhouse_connect.get_client(
             interface="chdb", generic_args={"path": unquote(parts.path), **options}, settings=dict(_SETTINGS)
@@ -132,4 +128,6 @@ def _connected(address: Address, seconds: float) -> Client:
 
 
 def _first_line(error: Exception) -> str:
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+    """What it says; of a connection that failed why it did, instead of all that was asked."""
+    reason = getattr(error.__cause__, "reason", None) or error
+    return next(iter(str(reason).strip().splitlines()), type(error).__name__)

@@ -9,6 +9,7 @@ import shlex
 import shutil
 import socket
 import time
+from collections.abc import Iterator
 from contextlib import closing, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,6 +23,7 @@ from codex.logging.store.search_index import Filler
 from codex.logging.store.sqlite import Store
 from codex.logs.cli import main
 from codex.logs.query import parse
+from codex.logs.read import stats
 from codex.logs.read.engine import Connection
 from codex.logs.read.postgres import Postgres, _placed
 from codex.logs.read.search import search
@@ -249,6 +251,28 @@ def test_what_is_not_indexed_yet_is_found(server: Server, tmp_path: Path) -> Non
     places = [[(hit["session_id"], hit["seq"]) for hit in each["hits"]] for each in (found, local)]
     assert places[0] == places[1]
     assert len(places[0]) > 2
+
+
+def test_the_counts_of_one_session_read_its_events_alone(server: Server, tmp_path: Path) -> None:
+    """However many others there are; and no query is compiled, which would take longer than to answer it."""
+    record, url = Recorded(tmp_path), shared(server)
+    for number in range(20):
+        record.write(f"s{number}", 0, 300)
+    assert record.forward(url).returncode == 0
+    with closing(Postgres(url)) as connection:
+        query = "EXPLAIN (ANALYZE, FORMAT JSON) " + stats._QUERIES["kind"]
+        plan = connection.execute(query, stats.Selection(session="s7")._asdict()).fetchone()
+        assert plan is not None
+        assert sum(_rows_of_events(plan[0][0]["Plan"])) == 300
+        assert connection.execute("SHOW jit").fetchone() == ("off",)
+
+
+def _rows_of_events(node: dict[str, Any]) -> Iterator[float]:
+    """How many each scan of a partition looked at."""
+    if str(node.get("Relation Name", "")).startswith("events_"):
+        yield (node["Actual Rows"] + node.get("Rows Removed by Filter", 0)) * node["Actual Loops"]
+    for below in node.get("Plans", ()):
+        yield from _rows_of_events(below)
 
 
 def test_hosts_are_told_apart(server: Server, tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 -- them. A reader that sets `codex.host` to a host_id sees that host alone, as if it were there; where `codex.names` is
 -- 'with host' a session is called HOST:SESSION, and sessions of several hosts that have one id are told apart. `home` is
 -- the session's id on its host, by which rows are spread where there are several nodes: what joins must be equal in it.
+-- What is few, hosts and what was purged, is asked once as an array: of a join with it a planner expects hardly a row, and
+-- asks what follows again for each.
 
 CREATE VIEW codex.hosts AS
 SELECT host_id,
@@ -10,10 +12,17 @@ SELECT host_id,
 FROM (SELECT *, translate(coalesce(nullif(name, ''), left(host_id::text, 8)), ':/', '--') AS called
       FROM codex_sink.hosts) AS h;
 
+-- A planner takes what it can't look into for a third of the hosts; it looks into SQL.
+CREATE FUNCTION codex.is_shown(host uuid) RETURNS boolean
+LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    RETURN coalesce(nullif(current_setting('codex.host', true), '')::uuid, host) = host;
+END $$;
+
 CREATE VIEW codex.shown_hosts AS
 SELECT host_id, CASE current_setting('codex.names', true) WHEN 'with host' THEN host || ':' ELSE '' END AS prefix
 FROM codex.hosts AS h
-WHERE coalesce(nullif(current_setting('codex.host', true), '')::uuid, h.host_id) = h.host_id;
+WHERE codex.is_shown(h.host_id);
 
 CREATE VIEW codex.streams AS
 SELECT s.id, s.root, s.path, (h.prefix || s.session_id) COLLATE "C" AS session_id,
@@ -26,7 +35,7 @@ SELECT g.id, g.stream, g."offset", g.seq, g.lines, g.chain, g.began, g.committed
        n.id AS superseded_by, g.local, g.host_id
 FROM codex_sink.generations AS g
 LEFT JOIN codex_sink.generations AS n ON n.host_id = g.host_id AND n.local = g.superseded_by_local
-WHERE coalesce(nullif(current_setting('codex.host', true), '')::uuid, g.host_id) = g.host_id;
+WHERE g.host_id = ANY(ARRAY(SELECT h.host_id FROM codex.shown_hosts AS h));
 
 CREATE VIEW codex.tombstones AS
 SELECT t.*, g.host_id FROM codex_sink.tombstones AS t JOIN codex.generations AS g ON g.id = t.generation;
@@ -45,28 +54,28 @@ SELECT e.id, e.ts, e.role COLLATE "C" AS role, e.kind COLLATE "C" AS kind,
        e.tool COLLATE "C" AS tool, e.model COLLATE "C" AS model, e.call_id, e.parent, e."offset", e.length, e.generation,
        e.seq, e.part, e.inherited, e.host_id, e.session_id AS home
 FROM codex_sink.events AS e
-WHERE coalesce(nullif(current_setting('codex.host', true), '')::uuid, e.host_id) = e.host_id
-  AND NOT EXISTS (SELECT 1 FROM codex_sink.tombstones AS t WHERE t.generation = e.generation);
+WHERE e.host_id = ANY(ARRAY(SELECT h.host_id FROM codex.shown_hosts AS h))
+  AND e.generation <> ALL(ARRAY(SELECT t.generation FROM codex_sink.tombstones AS t));
 
 CREATE VIEW codex.ingest_rejects AS
 SELECT (r.generation << 40) | r."offset" AS id, h.prefix || r.session_id AS session_id, r.seq, r.length, r.reason,
        r.detail, r.generation, r."offset", r.host_id
 FROM codex_sink.ingest_rejects AS r
 JOIN codex.shown_hosts AS h USING (host_id)
-WHERE NOT EXISTS (SELECT 1 FROM codex_sink.tombstones AS t WHERE t.generation = r.generation);
+WHERE r.generation <> ALL(ARRAY(SELECT t.generation FROM codex_sink.tombstones AS t));
 
 CREATE VIEW codex.summaries AS
 SELECT m.generation, m."offset", m.cwd COLLATE "C" AS cwd, m.branch COLLATE "C" AS branch,
        m.commit COLLATE "C" AS commit, m.title COLLATE "C" AS title, m.models COLLATE "C" AS models, m.started,
        m.last_event, m.ended, m.events, m.turns, m.tool_calls, m.errors, m.state COLLATE "C" AS state
 FROM codex_sink.summaries AS m
-WHERE NOT EXISTS (SELECT 1 FROM codex_sink.tombstones AS t WHERE t.generation = m.generation);
+WHERE m.generation <> ALL(ARRAY(SELECT t.generation FROM codex_sink.tombstones AS t));
 
 CREATE VIEW codex.usage AS
 SELECT u.generation, u.key, (u.generation << 40) | (u.event_seq << 8) | u.event_part AS event, u.ts,
        u.model COLLATE "C" AS model, u.input, u.cache_read, u.cache_write, u.output, u.reasoning, u.repeated, u.inherited
 FROM codex_sink.usage AS u
-WHERE NOT EXISTS (SELECT 1 FROM codex_sink.tombstones AS t WHERE t.generation = u.generation);
+WHERE u.generation <> ALL(ARRAY(SELECT t.generation FROM codex_sink.tombstones AS t));
 
 CREATE VIEW codex.session_events AS
 SELECT s.session_id, e.seq, e.ts, e.role, e.message, coalesce(e.meta, '{}') AS meta, e.part, e.kind, e.tool, e.model,
@@ -81,18 +90,21 @@ FROM codex.streams AS s
 JOIN codex.generations AS g ON g.id = (SELECT max(n.id) FROM codex_sink.generations AS n WHERE n.stream = s.id);
 
 -- A call counts once on its host, in the session that had it first; wherever else it stands it is inherited.
-CREATE VIEW codex.session_usage AS
-SELECT s.session_id, s.format AS agent, u.generation, u.event, u.ts, u.model, u.input, u.cache_read, u.cache_write,
-       u.output, u.reasoning, u.repeated,
+CREATE VIEW codex.calls AS
+SELECT g.stream, u.generation, u.event, u.ts, u.model, u.input, u.cache_read, u.cache_write, u.output, u.reasoning,
+       u.repeated,
        CASE WHEN u.inherited <> 0 OR EXISTS (
            SELECT 1 FROM codex.usage AS former
            JOIN codex_sink.generations AS f ON f.id = former.generation AND f.superseded_by_local IS NULL
            WHERE former.key = u.key AND f.host_id = g.host_id AND f.local < g.local AND former.inherited = 0
-       ) THEN 1 ELSE 0 END AS inherited,
-       s.host_id
-FROM codex.streams AS s
-JOIN codex_sink.generations AS g ON g.stream = s.id AND g.superseded_by_local IS NULL
-JOIN codex.usage AS u ON u.generation = g.id;
+       ) THEN 1 ELSE 0 END AS inherited
+FROM codex_sink.generations AS g JOIN codex.usage AS u ON u.generation = g.id
+WHERE g.superseded_by_local IS NULL;
+
+CREATE VIEW codex.session_usage AS
+SELECT s.session_id, s.format AS agent, c.generation, c.event, c.ts, c.model, c.input, c.cache_read, c.cache_write,
+       c.output, c.reasoning, c.repeated, c.inherited, s.host_id
+FROM codex.streams AS s JOIN codex.calls AS c ON c.stream = s.id;
 
 CREATE VIEW codex.session_lives AS
 SELECT s.session_id, s.format AS agent, s.parent_session_id, s.forked_from, m.*, s.host_id
@@ -118,7 +130,7 @@ LEFT JOIN LATERAL (
     SELECT sum(c.input + c.cache_read + c.cache_write + c.output) FILTER (WHERE c.inherited = 0) AS tokens,
            sum(c.input + c.cache_read + c.cache_write + c.output) FILTER (WHERE c.inherited <> 0) AS inherited,
            sum(c.repeated) AS repeated
-    FROM codex.session_usage AS c WHERE c.generation = l.generation
+    FROM (SELECT * FROM codex.calls WHERE generation = l.generation OFFSET 0) AS c
 ) AS u ON TRUE
 GROUP BY l.session_id, l.host_id;
 

@@ -113,15 +113,15 @@ GRANT EXECUTE ON FUNCTION codex_sink.index_words TO codex_writer;
 CREATE VIEW codex.words AS
 SELECT w.id, w.length, w.words, g.host_id, w.session_id AS home
 FROM codex_sink.words AS w JOIN codex_sink.generations AS g ON g.id = w.id >> 40 AND g.superseded_by_local IS NULL
-WHERE coalesce(nullif(current_setting('codex.host', true), '')::uuid, g.host_id) = g.host_id
-  AND NOT EXISTS (SELECT 1 FROM codex_sink.tombstones AS t WHERE t.generation = g.id);
+WHERE g.host_id = ANY(ARRAY(SELECT h.host_id FROM codex.shown_hosts AS h))
+  AND g.id <> ALL(ARRAY(SELECT t.generation FROM codex_sink.tombstones AS t));
 
 CREATE VIEW codex.indexed AS
 SELECT g.id AS generation, w.events, w.words, g.host_id
 FROM codex_sink.search_watermarks AS w
 JOIN codex_sink.generations AS g ON g.id = w.generation AND g.superseded_by_local IS NULL
-WHERE coalesce(nullif(current_setting('codex.host', true), '')::uuid, g.host_id) = g.host_id
-  AND NOT EXISTS (SELECT 1 FROM codex_sink.tombstones AS t WHERE t.generation = g.id);
+WHERE g.host_id = ANY(ARRAY(SELECT h.host_id FROM codex.shown_hosts AS h))
+  AND g.id <> ALL(ARRAY(SELECT t.generation FROM codex_sink.tombstones AS t));
 
 CREATE VIEW codex.unindexed AS
 SELECT g.id AS generation, coalesce(w.event, g.id << 40) AS after,
@@ -130,7 +130,7 @@ FROM codex_sink.generations AS g
 LEFT JOIN codex_sink.search_watermarks AS w ON w.generation = g.id
 WHERE g.superseded_by_local IS NULL AND g.how IS DISTINCT FROM 'purged'
   AND (g.id << 40) | (g.sent_event & 1099511627775) > coalesce(w.event, g.id << 40)
-  AND coalesce(nullif(current_setting('codex.host', true), '')::uuid, g.host_id) = g.host_id;
+  AND g.host_id = ANY(ARRAY(SELECT h.host_id FROM codex.shown_hosts AS h));
 
 -- What a phrase is searched by; with is_prefix its last word stands for all that begin like it.
 CREATE FUNCTION codex.phrase(phrase text, is_prefix boolean) RETURNS tsquery

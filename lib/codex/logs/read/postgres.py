@@ -30,9 +30,10 @@ _LIMITS = {
     "keepalives_count": 3,
 }
 _READY = "SELECT to_regclass('codex.sqlite_schema') IS NOT NULL"
+# To compile a query takes seconds, where many views stand in it, and to ask it as it is less than one.
 _SETTINGS = """
 SELECT set_config('search_path', 'codex', false), set_config('default_transaction_read_only', 'on', false),
-       set_config('TimeZone', %s, false)"""
+       set_config('work_mem', '64MB', false), set_config('jit', 'off', false), set_config('TimeZone', %s, false)"""
 _HOSTS = "SELECT host, host_id::text FROM codex.hosts ORDER BY host"
 _CHOOSE = "SELECT set_config('codex.host', %s, false), set_config('codex.names', %s, false)"
 # Where the record is spread over nodes, each of them must know what the views ask for: it takes SET LOCAL alone along.

@@ -11,11 +11,11 @@ _KEYS = {
     "hour": "strftime('%H', e.ts, 'unixepoch', 'localtime')",
     "tool": "e.tool",
     "model": "e.model",
-    "project": "m.cwd",
-    "agent": "s.format",
+    "project": "l.cwd",
+    "agent": "l.agent",
     "role": "e.role",
     "kind": "e.kind",
-    "session": "s.session_id",
+    "session": "l.session_id",
 }
 BY = tuple(_KEYS)
 # What a format leaves in the meta of an event that tells of an error: a tool's result, a command's end, a notice.
@@ -31,37 +31,50 @@ _ERROR = """CASE e.kind
              + instr(e.meta, '"subtype":"api_error"') + instr(e.meta, '"subtype":"error"') > 0 END
          ELSE FALSE END"""
 # A turn begins with what a person says: Codex tells of it in a line of its own.
-_TURN = """CASE WHEN s.format = 'codex'
+_TURN = """CASE WHEN l.agent = 'codex'
            THEN CASE WHEN e.kind = 'other' THEN instr(e.meta, '"payload":"user_message"') > 0 ELSE FALSE END
          WHEN e.role = 'user' AND e.kind = 'message' AND e.part = 0
            THEN coalesce(instr(e.meta, '"isMeta":true') + instr(e.meta, '"isSidechain":true')
              + instr(e.meta, '"isCompactSummary":true'), 0) = 0
              AND substr(e.message, 1, 15) <> '<local-command-' AND substr(e.message, 1, 14) <> '<command-name>'
          ELSE FALSE END"""
-# An event's number says which generation it is of, which is SQLite's way to it; the equality is PostgreSQL's, and the
-# plus keeps SQLite off it.
-_CHOSEN = f"""
-FROM streams AS s
-JOIN generations AS g ON g.stream = s.id AND g.superseded_by IS NULL
-JOIN events AS e ON e.id BETWEEN g.id << 40 AND (g.id << 40) + 1099511627775 AND +e.generation = g.id
-LEFT JOIN summaries AS m ON m.generation = g.id
+# The lives come first, which are few: then it is known how few, and each one's events are found by their numbers.
+_LIVES = f"""
+lives AS MATERIALIZED (
+    SELECT g.id AS generation, s.id AS stream, s.format AS agent, s.session_id, m.cwd
+    FROM streams AS s
+    JOIN generations AS g ON g.stream = s.id AND g.superseded_by IS NULL
+    LEFT JOIN summaries AS m ON m.generation = g.id
+    WHERE (:agent IS NULL OR s.format = :agent) AND (:session IS NULL OR s.session_id = :session)
+      AND (:project IS NULL OR {OF_PROJECT.format(path="m.cwd")})
+)"""  # noqa: S608
+_CHOSEN = """
+FROM lives AS l JOIN events AS e ON e.id BETWEEN l.generation << 40 AND (l.generation << 40) + 1099511627775
 WHERE coalesce(e.inherited, 0) = 0
-  AND (:after IS NULL OR e.ts >= :after) AND (:before IS NULL OR e.ts <= :before)
-  AND (:agent IS NULL OR s.format = :agent) AND (:session IS NULL OR s.session_id = :session)
-  AND (:project IS NULL OR {OF_PROJECT.format(path="m.cwd")})"""
+  AND (:after IS NULL OR e.ts >= :after) AND (:before IS NULL OR e.ts <= :before)"""
+# What is asked of an event's texts stands among what it is grouped by, in one number: so no text is kept until then.
+_MARKS = f"""
+(CASE WHEN {_TURN} THEN 1 ELSE 0 END) + (CASE WHEN e.kind = 'tool_call' THEN 2 ELSE 0 END)
+  + (CASE WHEN {_ERROR} THEN 4 ELSE 0 END)"""
 _QUERIES = {
     name: f"""
-SELECT {key}, count(DISTINCT s.id), count(*), count(*) FILTER (WHERE {_TURN}),
-       count(*) FILTER (WHERE e.kind = 'tool_call'), count(*) FILTER (WHERE {_ERROR}), min(e.ts), max(e.ts)
-{_CHOSEN}
-GROUP BY 1 ORDER BY 1 NULLS FIRST"""
+WITH {_LIVES}, counts AS (
+    SELECT {key} AS "key", l.stream, {_MARKS} AS marks, count(*) AS events, min(e.ts) AS first, max(e.ts) AS last
+    {_CHOSEN}
+    GROUP BY 2, 1, 3
+)
+SELECT "key", count(DISTINCT stream), sum(events), coalesce(sum(events) FILTER (WHERE marks & 1 <> 0), 0),
+       coalesce(sum(events) FILTER (WHERE marks & 2 <> 0), 0), coalesce(sum(events) FILTER (WHERE marks & 4 <> 0), 0),
+       min(first), max(last)
+FROM counts
+GROUP BY 1 ORDER BY 1 NULLS FIRST"""  # noqa: S608
     for name, key in _KEYS.items()
 }
 # A result names its call, not its tool. What is looked up is made a table of its own first; what stands
 # around a result's kind keeps SQLite from making an index of all events for it.
 _BY_TOOL = f"""
-WITH calls AS MATERIALIZED (
-    SELECT e.generation, e.call_id, e.tool, s.id AS stream, e.ts {_CHOSEN} AND e.tool IS NOT NULL
+WITH {_LIVES}, calls AS MATERIALIZED (
+    SELECT e.generation, e.call_id, e.tool, l.stream, e.ts {_CHOSEN} AND e.tool IS NOT NULL
 ), failed AS MATERIALIZED (
     SELECT e.generation, e.call_id {_CHOSEN} AND coalesce(e.kind, '') = 'tool_result' AND {_ERROR}
 ), failures AS (
@@ -129,4 +142,4 @@ def count_sessions(connection: Connection, selection: Selection) -> int:
 def _counts(row: tuple[Any, ...]) -> Counts:
     key, sessions, events, turns, calls, errors, first, last = row
     turns = None if turns is None else int(turns)
-    return Counts(None if key is None else str(key), sessions, events, turns, calls, int(errors), first, last)
+    return Counts(None if key is None else str(key), sessions, int(events), turns, int(calls), int(errors), first, last)

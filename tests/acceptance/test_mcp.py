@@ -176,6 +176,8 @@ def test_mistakes_are_told(filled: Path) -> None:
         filled,
         ("show", {"session": "parsley"}),
         ("show", {"session": "parser", "cursor": "x"}),
+        ("show", {"session": "parser", "cursor": "9" * 19}),
+        ("sessions", {"cursor": "-1"}),
         ("search", {"query": '"open'}),
         ("sessions", {"after": "someday"}),
         ("sessions", {"limit": 0}),
@@ -185,8 +187,8 @@ def test_mistakes_are_told(filled: Path) -> None:
     )
     assert all(answer.failed for answer in mistakes)
     assert "Did you mean parser?" in mistakes[0].text
-    assert "next_cursor" in mistakes[1].text
-    assert "someday" in mistakes[3].text
+    assert all("next_cursor" in mistake.text for mistake in mistakes[1:4])
+    assert "someday" in mistakes[5].text
     assert not [answer for answer in mistakes if "Traceback" in answer.text]
     assert not fine.failed
 

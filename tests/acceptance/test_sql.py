@@ -206,6 +206,14 @@ def test_a_query_that_swells_is_ended(filled: Path, query: str) -> None:
     assert os.path.getsize(filled.parent / "out") < 100
 
 
+def test_a_table_of_long_texts_is_ended(filled: Path) -> None:
+    """A table holds all its rows at once: they count as memory, too; as CSV they go on."""
+    long = "WITH n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 9) SELECT printf('%.*c', 5000000, 'x') FROM n"
+    code, output, messages = sql(filled, long, "--memory 64")
+    assert (code, output, "the table needs more memory than the 64 MiB" in messages) == (1, "", True), messages
+    assert sql(filled, long, "--memory 64 --csv | wc -c")[1].strip() > "45000000"
+
+
 def test_a_mistake_is_shown_at_its_place(filled: Path) -> None:
     """The line with a mark below the word, after letters of several bytes as well."""
     code, _, messages = sql(filled, "SELECT 'é',\n  speaker FROM session_events")

@@ -18,7 +18,7 @@ from codex.logging.listing import print_json, print_lines, to_json
 from codex.logging.reading import reading
 from codex.logging.store.connection import translated
 from codex.logging.terminal import db_option, json_option, tell
-from codex.logs.read.query import Result, Stopwatch, run_query
+from codex.logs.read.query import QueryLimitError, Result, Stopwatch, run_query
 from codex.logs.read.schema import Relation, relations
 from codex.logs.shown.delimited import write_csv
 from codex.logs.shown.tables import print_table
@@ -91,7 +91,8 @@ def command(
         with translated(opened.path):
             result = run_query(opened.connection, text, watch, memory << 20)
         result = result._replace(rows=_translated(result.rows, opened.path))
-        _show(Result(result.columns, islice(result.rows, most) if most else result.rows), form)
+        shown = result._replace(rows=islice(result.rows, most) if most else result.rows)
+        _show(shown, form, memory << 20)
         if most and next(result.rows, None) is not None:
             tell(f"Only the first {most:,} rows are shown: --limit 0 shows all.", err=True)
     return 0
@@ -139,7 +140,7 @@ def _ended_by_force(watch: Stopwatch) -> Iterator[None]:
         thread.join()
 
 
-def _show(result: Result, form: str | None) -> None:
+def _show(result: Result, form: str | None, memory: int) -> None:
     if form == "csv":
         write_csv(sys.stdout, result.columns, result.rows)
     elif form == "json":
@@ -147,7 +148,20 @@ def _show(result: Result, form: str | None) -> None:
     elif form == "jsonl":
         print_lines(map(to_json, _records(result)))
     else:
-        print_table(result.columns, ([_cell(value) for value in row] for row in result.rows))
+        print_table(result.columns, _bounded(([_cell(value) for value in row] for row in result.rows), memory))
+
+
+def _bounded(rows: Iterator[list[object]], memory: int) -> Iterator[list[object]]:
+    """The rows, which a table holds all at once. Raises QueryLimitError where their texts take more than this."""
+    left = memory // 8  # letters: of four bytes at most, and once more as they are shown
+    for row in rows:
+        left -= sum(len(cell) for cell in row if isinstance(cell, str))
+        if left < 0:
+            raise QueryLimitError(
+                f"the table needs more memory than the {memory >> 20} MiB it may take",
+                hint="Take fewer rows, or --jsonl or --csv, which print each as it comes.",
+            )
+        yield row
 
 
 def _records(result: Result) -> Iterator[dict[str, object]]:

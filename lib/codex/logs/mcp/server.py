@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -29,6 +30,7 @@ from codex.logs.read.usage import read_usage
 
 _SECONDS = 20.0
 _OPERATIONS_BETWEEN_LOOKS = 10_000
+_CURSOR = re.compile(r"-?[0-9]{1,19}", re.ASCII)
 _SNIPPET = 600  # characters
 _INSTRUCTIONS = """\
 The record of what coding agents did on this machine: their sessions, messages, tool calls and results, read-only.
@@ -120,7 +122,7 @@ class Tools:
         filters = Filters(tuple(roles or ()), tuple(kinds or ()), said=True)
         with self._opened() as connection:
             session_id = sessions_of.find(connection, session)
-            after = None if cursor is None else _number(cursor)
+            after = None if cursor is None else _number(cursor, -1)  # before the first event
             events = every(connection, session_id, after=after, filters=filters)
             if cursor is None and seq is not None:
                 events = (event for event in events if event.seq >= seq)
@@ -230,10 +232,9 @@ def _moment(text: str | None) -> float | None:
     return moment
 
 
-def _number(cursor: str | None) -> int:
+def _number(cursor: str | None, least: int = 0) -> int:
     if cursor is None:
         return 0
-    try:
-        return int(cursor)
-    except ValueError as error:
-        raise ToolError(f"{cursor!r} is no cursor. Pass next_cursor as it was given, or leave it out.") from error
+    if not _CURSOR.fullmatch(cursor) or not least <= int(cursor) < 1 << 63:
+        raise ToolError(f"{cursor[:40]!r} is no cursor. Pass next_cursor as it was given, or leave it out.")
+    return int(cursor)

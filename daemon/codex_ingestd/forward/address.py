@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import NamedTuple
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -15,6 +16,8 @@ _SCHEMES = {
     "chdb": "chdb",
 }
 _SECRET = ("password", "sslpassword", "access_token")
+_VARIABLES = ("PGPASSWORD", "CLICKHOUSE_PASSWORD")
+_SHORT = 4  # letters: what is shorter stands in any text by chance
 _HIDDEN = "***"
 
 
@@ -32,8 +35,9 @@ class Address(NamedTuple):
         return f"Address({self.name!r})"
 
     def without_secrets(self, text: str) -> str:
-        """A text that somebody else made of the URL."""
-        for secret in self.secrets:
+        """A text that somebody else made of the URL, or who was given the password from elsewhere."""
+        given = (os.environ.get(name, "") for name in _VARIABLES)
+        for secret in (*self.secrets, *(secret for secret in given if len(secret) >= _SHORT)):
             text = text.replace(secret, _HIDDEN)
         return text
 
@@ -49,6 +53,9 @@ def parse(text: str) -> Address:
         )
     try:
         parts = urlsplit(text)
+        # Where a driver and this see an end of it in different places, a part of a password would pass for a name.
+        if scheme != "chdb" and ("#" in text or text.count("@") > ("@" in parts.netloc)):
+            raise ValueError
         user, _, place = parts.netloc.rpartition("@")
         words = [unquote(value) for key, value in parse_qsl(parts.query) if key in _SECRET]
         values = dict(parse_qsl(parts.query))

@@ -44,6 +44,7 @@ _PARTS = re.compile(
     r"""(?P<as_is>'(?:[^']|'')*'|"(?:[^"]|"")*"|--[^\n]*|::)|(?P<percent>%)|\?(?P<number>\d*)|:(?P<name>[A-Za-z_]\w*)"""
 )
 _NEAR = 8
+_SHORT = 4  # letters: what is shorter stands in any text by chance
 _MISSING = (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn, psycopg.errors.UndefinedFunction)
 
 
@@ -140,7 +141,8 @@ class Postgres(Shared):
 
     def _words(self, error: psycopg.Error) -> str:
         text = " ".join(str(error.diag.message_primary or error).split()) or type(error).__name__
-        for secret in self._secrets:
+        given = os.environ.get("PGPASSWORD", "")
+        for secret in (*self._secrets, *([given] if len(given) >= _SHORT else [])):
             text = text.replace(secret, "***")
         return text
 
@@ -165,7 +167,8 @@ def refuse_password(url: str) -> None:
 
 def _parts(url: str) -> dict[str, Any]:
     try:
-        if urlsplit(url).netloc.count("@") > 1:
+        # Where libpq and others see an end of it in different places, a part of a password would pass for a name.
+        if "#" in url or url.count("@") > ("@" in urlsplit(url).netloc):
             raise ValueError
         return dict(conninfo.conninfo_to_dict(url))
     except (ValueError, psycopg.Error):

@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from threading import Event, Thread
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 from uuid import UUID
 
 import clickhouse_connect
@@ -17,7 +18,7 @@ import pytest
 from codex.logging.store.connection import open_writer
 from codex_ingestd.forward.address import parse
 from codex_ingestd.forward.clickhouse.journal import Journal, Note
-from codex_ingestd.forward.clickhouse.schema import replicated, steps
+from codex_ingestd.forward.clickhouse.schema import migrate, replicated, steps
 from codex_ingestd.forward.clickhouse.server import Server
 from codex_ingestd.forward.clickhouse.sink import ClickHouseSink, generation_id
 from codex_ingestd.forward.errors import SinkError
@@ -359,6 +360,51 @@ def test_the_replicated_engines_are_understood(sink: str) -> None:
                 there = replicated(statement, place)
                 assert ("ENGINE = " in statement) == ("ENGINE = Replicated" in there)
                 assert client.query(f"EXPLAIN AST {there}").result_rows
+
+
+class _Asked:
+    """A server of which nothing is known but what a query about it gives; it remembers what it was told to make."""
+
+    def __init__(self, **answers: object) -> None:
+        self._answers = answers
+        self.told: list[str] = []
+
+    def query(self, query: str) -> SimpleNamespace:
+        """One value: of the answer whose name is in the query."""
+        found = next((value for name, value in self._answers.items() if name in query), 0)
+        return SimpleNamespace(result_rows=[(found,)])
+
+    def command(self, statement: str) -> None:
+        """It is done."""
+        self.told.append(statement)
+
+    def insert(self, *arguments: object, **options: object) -> None:
+        """It is there."""
+
+
+_PLACE = "('/clickhouse/tables/{shard}/{database}/{table}', '{replica}')"
+
+
+@pytest.mark.parametrize(
+    ("answers", "tables", "own"),
+    [({}, "", ""), ({"macros": 2}, "Replicated", ""), ({"databases": "Replicated"}, "Replicated", "Replicated")],
+)
+def test_a_replica_remembers_the_steps_that_were_taken_there(answers: dict[str, object], tables: str, own: str) -> None:
+    """Where nobody copies definitions, each makes its tables itself, however many steps another one has taken."""
+    server = _Asked(**answers)
+    assert migrate(cast(Any, server)) == len(steps())
+    place = _PLACE if "macros" in answers else ""
+    assert any("sink_events (\n" in text and f"ENGINE = {tables}MergeTree{place}\n" in text for text in server.told)
+    assert f"ENGINE = {own}ReplacingMergeTree ORDER BY number" in server.told[0]
+
+
+def test_a_table_never_gathers_inserts(record: Recorded, sink: str) -> None:
+    """Whatever the server's own default is, and also where an earlier version made it."""
+    record.forward(sink)
+    run(sink, "ALTER TABLE sink_events MODIFY SETTING async_insert = 1", "TRUNCATE TABLE sink_steps")
+    run(sink, "INSERT INTO sink_steps (number) VALUES (2)")
+    record.forward(sink)
+    assert "async_insert = 0" in rows(sink, "SHOW CREATE TABLE sink_events")[0][0]
 
 
 def test_one_forwarder_sends_at_a_time(tmp_path: Path) -> None:

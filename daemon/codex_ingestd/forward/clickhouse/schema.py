@@ -2,7 +2,8 @@
 in the middle of one, leave it as it should be.
 
 Where the database copies its own definitions (engine Replicated), or the server has the macros `shard` and `replica`,
-the tables get the replicated engine of their kind.
+the tables get the replicated engine of their kind. With macros alone nobody copies definitions: the steps are taken at
+each replica, which remembers its own.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ def bring_up_to_date(client: Client) -> None:
 def migrate(client: Client) -> int:
     """Take each step that is lacking there; how many there were. Raises clickhouse-connect's errors."""
     place = _place(client)
-    client.command(replicated(_BEGIN, place))
+    client.command(replicated(_BEGIN, () if place == () else None))
     taken = version(client)
     lacking = steps()[taken:]
     for number, statements in enumerate(lacking, taken + 1):

@@ -22,6 +22,7 @@ from codex_ingestd.forward.sink import Row
 # One block for each month: it is there whole or not at all. Rows that wait in a server's memory aren't there.
 _SETTINGS = {
     "async_insert": 0,
+    "wait_for_async_insert": 1,
     "insert_deduplicate": 1,
     "max_partitions_per_insert_block": 0,
     "max_insert_block_size": 1 << 20,
@@ -29,7 +30,12 @@ _SETTINGS = {
     "min_insert_block_size_bytes": 1 << 28,
 }
 _CONNECT_SECONDS = 10
-_DEDUPLICATES = ("deduplicate_insert", "enable")  # stands above insert_deduplicate, where the server knows it
+# Where the server knows them, they stand above those.
+_LATER_SETTINGS = {
+    "deduplicate_insert": "enable",
+    "max_insert_block_size_bytes": "0",
+    "use_strict_insert_block_limits": "0",
+}
 
 logging.getLogger("clickhouse_connect").setLevel(logging.CRITICAL)  # what it has to say comes as an error, too
 
@@ -51,8 +57,8 @@ class Server:
                 self._client = _connected(self._address, self._seconds)
             except (TypeError, ValueError, AttributeError, OSError) as error:
                 raise ProgrammingError(f"{type(error).__name__}: {error}") from error
-            if _DEDUPLICATES[0] in self._client.server_settings:
-                self._client.set_client_setting(*_DEDUPLICATES)
+            for name in _LATER_SETTINGS.keys() & self._client.server_settings.keys():
+                self._client.set_client_setting(name, _LATER_SETTINGS[name])
 
     def close(self) -> None:
         """Let go of the connection."""
@@ -105,7 +111,7 @@ class Server:
 def _connected(address: Address, seconds: float) -> Client:
     parts = urlsplit(address.url)
     options: dict[str, Any] = dict(parse_qsl(parts.query))
-    for name in options.keys() & {*_SETTINGS, _DEDUPLICATES[0]}:
+    for name in options.keys() & {*_SETTINGS, *_LATER_SETTINGS}:
         raise ProgrammingError(f"{name} can't be set: by what it is each row is there once")
     if parts.scheme == "chdb":
         return clickhouse_connect.get_client(

@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from contextlib import closing, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -98,3 +99,17 @@ class Recorded:
         """What a query gives in the database."""
         with closing(open_reader(str(self.database))) as connection:
             return connection.execute(query).fetchall()
+
+
+def forward_in_turns(record: Recorded, url: str, marks: Callable[[], object]) -> None:
+    """A backlog that takes several batches, then what was added, then nothing: which leaves its `marks` alone."""
+    record.write("s", 0, 5000)
+    for number in range(30):
+        record.write(f"small-{number}", 0, 3)
+    assert "5090 events" in record.forward(url).stdout
+    record.write("s", 5000, 5)
+    record.write("t", 0, 3)
+    assert "8 events" in record.forward(url).stdout
+    before = marks()
+    assert "0 events" in record.forward(url).stdout
+    assert marks() == before

@@ -10,7 +10,7 @@ from uuid import UUID
 from codex_ingestd.forward.clickhouse.sink import generation_id
 from tests.clickhouse import rows, run, shared_rows
 from tests.commands import ROOT, succeed
-from tests.forward.records import Recorded
+from tests.forward.records import Recorded, forward_in_turns
 
 _MARKS = "SELECT local, sent_event, sent_reject, sent_offset, sent_chain, ledger FROM sink_generations FINAL ORDER BY 1"
 
@@ -36,16 +36,7 @@ def test_each_event_arrives_as_it_is(record: Recorded, clickhouse: str) -> None:
 
 def test_nothing_comes_twice(record: Recorded, clickhouse: str) -> None:
     """A second run sends what was added, and one without anything new leaves the sink as it was."""
-    record.write("s", 0, 5000)
-    for number in range(30):
-        record.write(f"small-{number}", 0, 3)
-    assert "5090 events" in record.forward(clickhouse).stdout
-    record.write("s", 5000, 5)
-    record.write("t", 0, 3)
-    assert "8 events" in record.forward(clickhouse).stdout
-    marks = rows(clickhouse, _MARKS)
-    assert "0 events" in record.forward(clickhouse).stdout
-    assert rows(clickhouse, _MARKS) == marks
+    forward_in_turns(record, clickhouse, lambda: rows(clickhouse, _MARKS))
     assert shared_rows(record, clickhouse) == record.rows()
 
 

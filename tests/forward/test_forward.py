@@ -15,7 +15,7 @@ import pytest
 from codex.logging.store.connection import open_writer
 from tests.commands import shell, succeed
 from tests.daemon import wait_for
-from tests.forward.records import Recorded
+from tests.forward.records import Recorded, forward_in_turns
 from tests.postgres import Server, rows
 
 _MARKS = "SELECT local, sent_event, sent_reject, sent_offset, sent_chain, ledger FROM codex_sink.generations ORDER BY 1"
@@ -38,14 +38,7 @@ def test_each_event_arrives_as_it_is(record: Recorded, sink: str) -> None:
 
 def test_nothing_comes_twice(record: Recorded, sink: str) -> None:
     """A second run sends what was added, and one without anything new leaves the sink as it was."""
-    record.write("s", 0, 10)
-    assert "10 events" in record.forward(sink).stdout
-    record.write("s", 10, 5)
-    record.write("t", 0, 3)
-    assert "8 events" in record.forward(sink).stdout
-    marks = rows(sink, _MARKS)
-    assert "0 events" in record.forward(sink).stdout
-    assert rows(sink, _MARKS) == marks
+    forward_in_turns(record, sink, lambda: rows(sink, _MARKS))
     assert record.shared_rows(sink) == record.rows()
 
 
@@ -101,15 +94,6 @@ def test_rows_that_change_are_brought_up_to_date(record: Recorded, sink: str) ->
     told = 'models, started, last_event, events, turns, tool_calls, errors, state, title, "offset"'
     assert rows(sink, f"SELECT {told} FROM codex_sink.summaries") == record.local(f"SELECT {told} FROM summaries")
     assert len(record.local("SELECT * FROM usage")) == 2
-
-
-def test_a_backlog_goes_in_pieces(record: Recorded, sink: str) -> None:
-    """One log of more events than a batch takes, and many small ones, arrive whole."""
-    record.write("large", 0, 5000)
-    for number in range(30):
-        record.write(f"small-{number}", 0, 3)
-    assert "5090 events" in record.forward(sink).stdout
-    assert record.shared_rows(sink) == record.rows()
 
 
 def test_a_live_row_follows_at_once(record: Recorded, sink: str) -> None:

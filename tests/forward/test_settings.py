@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from urllib.parse import unquote
 
 import psycopg
 import pytest
@@ -32,6 +33,28 @@ def test_config_shows_where_and_no_password(tmp_path: Path) -> None:
     shown = shell("codex-ingestd config", tmp_path, env).stdout
     assert 'forward-to = ["postgresql://h:5/d"]' in shown
     assert "s3cret" not in shown
+
+
+def test_a_place_that_says_the_key_says_it_alone(tmp_path: Path) -> None:
+    """A flag or a variable has the setting's name; a file's line hasn't."""
+    for name, told in (
+        ("--to", shell("codex-ingestd forward --once --to x://y", tmp_path)),
+        ("--forward-to", shell("codex-ingestd run --forward-to x://y", tmp_path)),
+        ("CODEX_FORWARD_TO", shell("codex-ingestd forward --once", tmp_path, {"CODEX_FORWARD_TO": "x://y"})),
+    ):
+        assert told.returncode == 2
+        assert told.stderr.startswith(f"error: {name}: a sink's URL begins with")
+    (tmp_path / "own.toml").write_text('forward-to = "x://y"\n')
+    told = shell("codex-ingestd forward --once --config own.toml", tmp_path)
+    assert "own.toml:1: forward-to: a sink's URL" in told.stderr
+
+
+@pytest.mark.parametrize("written", ["a+b", "a%2Bb", "a%20b"])
+def test_a_password_is_hidden_however_it_is_written(written: str) -> None:
+    """In what somebody else says of the URL."""
+    address = parse(f"postgresql://h/d?user=u&password={written}")
+    for form in (written, unquote(written)):
+        assert "a" not in address.without_secrets(form).replace("***", "")
 
 
 def test_a_folders_file_sends_no_record_away(tmp_path: Path) -> None:

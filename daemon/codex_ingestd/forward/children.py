@@ -16,7 +16,7 @@ from contextlib import AbstractContextManager, suppress
 from types import TracebackType
 from typing import NamedTuple
 
-from codex_ingestd.forward.address import Address
+from codex.logging.address import Address
 from codex_ingestd.forward.pace import BackOff
 from codex_ingestd.forward.progress import Progress
 from codex_ingestd.health.judge import Sink, Stall

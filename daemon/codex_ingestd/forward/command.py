@@ -14,11 +14,12 @@ from typing import Any
 
 import click
 
+from codex.logging.address import Address
 from codex.logging.errors import ConfigError
 from codex.logging.store.connection import open_writer
 from codex.logging.terminal import json_option, run, tell, tell_json
 from codex_ingestd import log
-from codex_ingestd.forward.address import Address, parse, refuse_secrets
+from codex_ingestd.forward.address import parse, refuse_secrets
 from codex_ingestd.forward.forwarder import Forwarder
 from codex_ingestd.forward.identity import Host, host
 from codex_ingestd.forward.notes import Notes

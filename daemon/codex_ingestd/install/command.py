@@ -16,10 +16,11 @@ from typing import Any, Literal, NamedTuple, TypeVar
 import click
 
 from codex.logging import config_file
+from codex.logging.address import Address
 from codex.logging.config import absolute, refuse_test_mode
 from codex.logging.errors import ConfigError
 from codex.logging.terminal import json_option, tell, tell_json
-from codex_ingestd.forward.address import Address, refuse_secrets
+from codex_ingestd.forward.address import refuse_secrets
 from codex_ingestd.hooks.hook import BUILT_IN
 from codex_ingestd.install.managers import InstallError, Launchd, Manager, Systemd, owner
 from codex_ingestd.install.units import MARK, Job

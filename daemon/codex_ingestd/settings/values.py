@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from codex.logging import config, config_file
+from codex.logging.address import Address as SinkAddress
 from codex.logging.config_file import Entry
 from codex.logging.errors import ConfigError
-from codex_ingestd.forward import address as sinks
 from codex_ingestd.settings.address import Address
 from codex_ingestd.settings.given import DEFAULT, said, unset
 from codex_ingestd.settings.keys import KEYS, OFF
@@ -36,7 +36,7 @@ class Settings(NamedTuple):
     allow_secrets: bool
     log_level: str
     metrics: Address | None
-    forward_to: tuple[sinks.Address, ...]
+    forward_to: tuple[SinkAddress, ...]
     forward_rate: float
     forward_host_id: str
     forward_timeout: float
@@ -71,7 +71,7 @@ class Problem(NamedTuple):
     hint: str
 
     def __str__(self) -> str:
-        if self.place == f"--{self.key}":
+        if self.place in (f"--{self.key}", f"CODEX_{self.key.replace('-', '_').upper()}"):  # it says the key already
             return f"{self.place}: {self.message}"
         return f"{self.place}: {self.key}: {self.message}" if self.key else self.message
 

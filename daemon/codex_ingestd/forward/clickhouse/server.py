@@ -14,7 +14,7 @@ from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError, ProgrammingError
 from clickhouse_connect.driver.insert import InsertContext
 
-from codex_ingestd.forward.address import Address
+from codex.logging.address import Address
 from codex_ingestd.forward.clickhouse import verdict
 from codex_ingestd.forward.errors import SinkError
 from codex_ingestd.forward.sink import Row

@@ -15,7 +15,7 @@ from itertools import islice, repeat
 from typing import Any
 from uuid import UUID
 
-from codex_ingestd.forward.address import Address
+from codex.logging.address import Address
 from codex_ingestd.forward.clickhouse.journal import Bounds, Journal, Note, bounds_of
 from codex_ingestd.forward.clickhouse.schema import bring_up_to_date
 from codex_ingestd.forward.clickhouse.server import Server

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
-from codex_ingestd.forward.address import Address
+from codex.logging.address import Address
 from codex_ingestd.forward.errors import SinkError, StaleSinkError
 from codex_ingestd.forward.identity import Host
 from codex_ingestd.forward.pace import Batches

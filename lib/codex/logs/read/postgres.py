@@ -12,12 +12,12 @@ from contextlib import contextmanager
 from functools import lru_cache
 from types import TracebackType
 from typing import Any, cast
-from urllib.parse import unquote, urlsplit
 
 import psycopg
 from psycopg import conninfo, sql
 from tzlocal import get_localzone_name
 
+from codex.logging import address
 from codex.logging.errors import CodexLoggingError, ConfigError, DatabaseError, DatabaseMissingError
 from codex.logs.read.engine import Rows, Shared
 
@@ -44,7 +44,6 @@ _PARTS = re.compile(
     r"""(?P<as_is>'(?:[^']|'')*'|"(?:[^"]|"")*"|--[^\n]*|::)|(?P<percent>%)|\?(?P<number>\d*)|:(?P<name>[A-Za-z_]\w*)"""
 )
 _NEAR = 8
-_SHORT = 4  # letters: what is shorter stands in any text by chance
 _MISSING = (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn, psycopg.errors.UndefinedFunction)
 
 
@@ -59,8 +58,8 @@ class Postgres(Shared):
 
     def __init__(self, url: str, host: str | None = None) -> None:
         """Connect, as one host is seen or as all are. Raises DatabaseError, ConfigError, NoSuchHostError."""
-        self.path = shown(url)
-        self._secrets = _secrets(url)
+        self._address = address.parse(url, "postgresql")
+        self.path = self._address.name_with_user
         self._block: Any = None
         self._of_transactions: list[str] = []
         with self._told():
@@ -141,54 +140,27 @@ class Postgres(Shared):
 
     def _words(self, error: psycopg.Error) -> str:
         text = " ".join(str(error.diag.message_primary or error).split()) or type(error).__name__
-        given = os.environ.get("PGPASSWORD", "")
-        for secret in (*self._secrets, *([given] if len(given) >= _SHORT else [])):
-            text = text.replace(secret, "***")
-        return text
-
-
-def shown(url: str) -> str:
-    """The URL as it may be shown: without a password and options. Raises ConfigError where it is none."""
-    parts = _parts(url)
-    user = f"{parts['user']}@" if parts.get("user") else ""
-    port = f":{parts['port']}" if parts.get("port") else ""
-    return f"postgresql://{user}{parts.get('host') or parts.get('hostaddr') or ''}{port}/{parts.get('dbname') or ''}"
+        return self._address.without_secrets(text)
 
 
 def refuse_password(url: str) -> None:
     """What stands on a command line is seen by everybody on the machine. Raises ConfigError."""
-    if _secrets(url):
-        raise ConfigError(
-            "a password on the command line is seen by everybody on this machine",
-            hint="Leave it out of the URL: set PGPASSWORD or PGPASSFILE, or write it into ~/.pgpass; or set"
-            " CODEX_LOG_DB_PATH to the whole URL.",
-        )
+    address.parse(url, "postgresql").refuse_secrets(
+        "Leave it out of the URL: set PGPASSWORD or PGPASSFILE, or write it into ~/.pgpass; or set CODEX_LOG_DB_PATH to"
+        " the whole URL."
+    )
 
 
-def _parts(url: str) -> dict[str, Any]:
+def _limits(url: str) -> dict[str, Any]:
+    """Bounds of what may take for ever, where the URL names none of its own. Raises ConfigError where it is none."""
     try:
-        # Where libpq and others see an end of it in different places, a part of a password would pass for a name.
-        if "#" in url or url.count("@") > ("@" in urlsplit(url).netloc):
-            raise ValueError
-        return dict(conninfo.conninfo_to_dict(url))
-    except (ValueError, psycopg.Error):
+        given = conninfo.conninfo_to_dict(url)
+    except psycopg.Error:
         raise ConfigError(
             "this is no URL of a PostgreSQL database",
             hint="Give postgresql://USER@HOST:PORT/DATABASE; a letter such as @ or / in a name is written as %40, %2F.",
         ) from None
-
-
-def _secrets(url: str) -> list[str]:
-    """The URL's passwords, as they are and as they are written."""
-    parts = _parts(url)
-    found = [str(parts[name]) for name in ("password", "sslpassword") if parts.get(name)]
-    written = urlsplit(url).password
-    return list(dict.fromkeys([*found, *([written, unquote(written)] if written else [])]))
-
-
-def _limits(url: str) -> dict[str, Any]:
-    """Bounds of what may take for ever, where the URL names none of its own."""
-    return {name: value for name, value in _LIMITS.items() if name not in _parts(url)}
+    return {name: value for name, value in _LIMITS.items() if name not in given}
 
 
 def _zone() -> str:

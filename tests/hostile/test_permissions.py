@@ -14,6 +14,7 @@ import pytest
 from codex.logging.errors import ConfigError
 from codex.logging.owners import others_may_write
 from codex.logging.secrets.placeholder import key_of
+from codex.logging.store.private import refuse_open
 from codex.logging.store.sqlite import Store
 from codex_ingestd.instance import Instance
 from tests.commands import UNPRIVILEGED, shell, succeed
@@ -113,20 +114,40 @@ def test_a_key_that_others_may_write_is_not_used(database: Path) -> None:
 
 
 def test_in_a_sticky_folder_what_is_there_must_be_ours(tmp_path: Path) -> None:
-    """As in /tmp: one's own file is safe there, one that another user has put there first is refused."""
-    folder = tmp_path / "tmp"
+    """As in /tmp: one's own file is safe there, one or a link that another user has put there first is refused."""
+    folder, own = tmp_path / "tmp", tmp_path / "bashrc"
     folder.mkdir()
     folder.chmod(0o1777)
     with closing(Store(str(folder / "mine.db"))):
         pass
     with closing(Store(str(folder / "theirs.db"))):
         pass
+    (folder / "led.db-wal").symlink_to(own)
     try:
         os.chown(folder / "theirs.db", 4711, 4711)
+        os.chown(folder / "led.db-wal", 4711, 4711, follow_symlinks=False)
     except PermissionError:
         pytest.skip("only root gives files away")
-    with pytest.raises(ConfigError, match="others than this user"):
-        Store(str(folder / "theirs.db"))
+    for name in ("theirs.db", "led.db"):
+        with pytest.raises(ConfigError, match="others than this user"):
+            Store(str(folder / name))
+    assert not own.exists()
+
+
+@pytest.mark.parametrize("theirs", ["place", "place/s.db"])
+def test_what_is_another_users_is_refused(theirs: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder, or a database, whose owner lets this user write there, as by an ACL that no mode shows."""
+    if os.geteuid():
+        pytest.skip("only root gives files away")
+    database = tmp_path / "place" / "s.db"
+    with closing(Store(str(database))):
+        pass
+    monkeypatch.setattr(os, "geteuid", lambda: 4712)
+    refuse_open(str(database))
+    os.chown(tmp_path / theirs, 4711, 4711)
+    with pytest.raises(ConfigError, match="others than this user") as refused:
+        refuse_open(str(database))
+    assert "another user's" in refused.value.hint
 
 
 def test_a_group_of_ones_own_is_nobody_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,7 @@ from codex.logging import config
 from codex.logging.errors import ConfigError, DatabaseError
 from codex.logging.owners import is_trusted, others_may_replace, others_may_write
 
+_THEIRS = "It is another user's: choose another folder with --db"
 _BESIDE = ("", "-wal", "-shm", ".lock", ".key")
 _OPENED = ("", "-wal", "-shm", "-journal")
 
@@ -49,11 +50,21 @@ def _objection(database: str) -> tuple[str, str] | None:
         status = os.stat(folder)
         if others_may_replace(status):
             return folder, f"chmod go-w {folder}"
+        if not _is_ours(status):
+            return folder, _THEIRS
+        is_shared = status.st_mode & stat.S_ISVTX and others_may_write(status)
         for path in (database + suffix for suffix in _BESIDE):
             with suppress(FileNotFoundError):
+                if is_shared and not is_trusted(os.lstat(path).st_uid):  # a link would lead anywhere, if to nothing yet
+                    return path, _THEIRS
                 found = os.stat(path)
                 if others_may_write(found):
                     return path, f"chmod go-w {path}"
-                if status.st_mode & stat.S_ISVTX and others_may_write(status) and not is_trusted(found.st_uid):
-                    return path, "It was put there by another user: choose another folder with --db"
+                if not (is_trusted(found.st_uid) if is_shared else _is_ours(found)):
+                    return path, _THEIRS
     return None
+
+
+def _is_ours(status: os.stat_result) -> bool:
+    """Whether this user, or root, owns it; root may well serve another user's folder."""
+    return os.geteuid() == 0 or is_trusted(status.st_uid)

@@ -10,7 +10,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -21,6 +21,16 @@ from urllib.parse import parse_qsl, urlsplit
 import clickhouse_connect
 import pytest
 
+from codex.logging.store.connection import open_writer
+from codex_ingestd.forward.address import parse
+from codex_ingestd.forward.clickhouse.server import Server as Client
+from codex_ingestd.forward.clickhouse.sink import ClickHouseSink
+from codex_ingestd.forward.forwarder import Forwarder
+from codex_ingestd.forward.identity import host
+from codex_ingestd.forward.notes import Notes
+from codex_ingestd.forward.pace import Rate
+from codex_ingestd.forward.progress import Progress
+from codex_ingestd.forward.spool import Spool
 from tests.commands import ROOT
 from tests.forward.records import Recorded
 
@@ -61,6 +71,20 @@ def run(url: str, *statements: str) -> None:
     with closing(clickhouse_connect.get_client(dsn=url)) as client:
         for statement in ("SET mutations_sync = 2", *statements):
             client.command(statement)
+
+
+@contextmanager
+def forwarding(
+    database: str, url: str, server: Client, tell: Callable[[Progress], None] = lambda progress: None
+) -> Iterator[Forwarder]:
+    """A forwarder of a database in this process, by a connection of the caller's own."""
+    with (
+        closing(open_writer(database)) as writer,
+        closing(Spool(database, url)) as spool,
+        closing(ClickHouseSink(parse(url), host(writer, database), server)) as sink,
+        closing(Forwarder(database, spool, sink, Notes(writer, database, url), Rate(None), tell)) as forwarder,
+    ):
+        yield forwarder
 
 
 @contextmanager

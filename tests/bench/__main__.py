@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,6 +19,7 @@ from codex.logging import terminal
 from tests.bench import append as append_call
 from tests.bench import backfill as backfill_run
 from tests.bench import backlog as backlog_run
+from tests.bench import clickhouse as clickhouse_run
 from tests.bench import follow as follow_tail
 from tests.bench import forward as forward_run
 from tests.bench import idle as idle_daemon
@@ -295,6 +297,21 @@ def forward(
         rate = forward_run.measure(folder, events=events, sessions=sessions, rounds=rounds)
         live_rows = forward_run.measure_live(other, events=events, seconds=seconds, block=block)
         _finish([rate, live_rows], output)
+
+
+@command.command(
+    epilog="\b\nExamples:\n  python -m tests.bench clickhouse\n  python -m tests.bench clickhouse --events 1000000"
+)
+@click.option("--events", type=click.IntRange(min=100), default=300_000, help="About how many are forwarded.")
+@click.option("--sessions", type=click.IntRange(min=1), default=100, help="Sessions that they are of.")
+@click.option("--rounds", type=click.IntRange(min=1), default=3, help="Runs of each.")
+@_common
+def clickhouse(events: int, sessions: int, rounds: int, parent: str | None, output: str | None) -> None:
+    """One forwarder into ClickHouse's engine, beside bare inserts; takes the extra `clickhouse-test`."""
+    if find_spec("chdb") is None:
+        raise click.UsageError("There is no engine here: pip install -e '.[test,clickhouse-test]'")
+    with _folder(parent) as folder:
+        _finish([clickhouse_run.measure(folder, events=events, sessions=sessions, rounds=rounds)], output)
 
 
 @command.command(

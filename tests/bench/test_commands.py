@@ -121,6 +121,13 @@ def test_forward_stands_beside_copy(tmp_path: Path) -> None:
     assert [row["lines"] > 50 for row in live["rows"]] == [True, True]
 
 
+def test_clickhouse_stands_beside_inserts(tmp_path: Path) -> None:
+    """Both bring every row."""
+    pytest.importorskip("chdb", reason="takes the extra clickhouse-test: pip install -e '.[test,clickhouse-test]'")
+    rows = measure(tmp_path, "clickhouse --events 3000 --sessions 3 --rounds 1")
+    assert [row["by"] for row in rows] == ["inserts", "forward"]
+
+
 @linux_only
 def test_idle_tells_share_memory_and_start(tmp_path: Path) -> None:
     """A daemon that knows all its files is watched while it does nothing."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import closing
 from pathlib import Path
 from threading import Event, Thread
 from typing import Any
@@ -11,21 +11,15 @@ from uuid import UUID
 
 import pytest
 
-from codex.logging.store.connection import open_writer
 from codex_ingestd.forward.address import parse
 from codex_ingestd.forward.clickhouse.journal import Journal, Note
 from codex_ingestd.forward.clickhouse.server import Server
 from codex_ingestd.forward.clickhouse.sink import ClickHouseSink
 from codex_ingestd.forward.errors import SinkError
-from codex_ingestd.forward.forwarder import Forwarder
-from codex_ingestd.forward.identity import host
-from codex_ingestd.forward.notes import Notes
-from codex_ingestd.forward.pace import Rate
 from codex_ingestd.forward.progress import Progress
 from codex_ingestd.forward.sink import Watermark
-from codex_ingestd.forward.spool import Spool
 from tests.clickhouse import Server as Engine
-from tests.clickhouse import doubled, rows, run, shared_rows
+from tests.clickhouse import doubled, forwarding, rows, run, shared_rows
 from tests.daemon import wait_for
 from tests.forward.proxy import Proxy
 from tests.forward.records import Recorded
@@ -62,28 +56,13 @@ class _Trouble(Server):
         super().insert_columns(table, names, columns, label)
 
 
-@contextmanager
-def _forwarder(
-    record: Recorded, url: str, server: Server, tell: Callable[[Progress], None] = lambda progress: None
-) -> Iterator[Forwarder]:
-    """One in this process, by a server of the test's own."""
-    database = str(record.database)
-    with (
-        closing(open_writer(database)) as writer,
-        closing(Spool(database, url)) as spool,
-        closing(ClickHouseSink(parse(url), host(writer, database), server)) as shared,
-        closing(Forwarder(database, spool, shared, Notes(writer, database, url), Rate(None), tell)) as forwarder,
-    ):
-        yield forwarder
-
-
 @pytest.mark.parametrize("table", ["sink_events", "sink_streams", "sink_summaries", "sink_generations"])
 def test_a_batch_of_unknown_fate_comes_once(record: Recorded, clickhouse: str, table: str) -> None:
     """It goes again as it was, though the log has grown; what was on its way all the time then changes nothing."""
     record.write("s", 0, 300)
     record.write("t", 0, 300)
     server = _Trouble(clickhouse, table, lambda: record.write("s", 300, 50))
-    with _forwarder(record, clickhouse, server) as forwarder:
+    with forwarding(str(record.database), clickhouse, server) as forwarder:
         forwarder.once()
         assert server.late
         server.insert_columns(*server.late[0])
@@ -103,7 +82,7 @@ def test_rows_gather_behind_the_last_batch(record: Recorded, clickhouse: str, mo
         if progress.events == 10:
             sent.set()
 
-    with _forwarder(record, clickhouse, Server(parse(clickhouse), 60), hear) as forwarder:
+    with forwarding(str(record.database), clickhouse, Server(parse(clickhouse), 60), hear) as forwarder:
         thread = Thread(target=forwarder.run)
         thread.start()
         assert sent.wait(60)

@@ -58,7 +58,7 @@ def measure(folder: Path, *, events: int, sessions: int, rounds: int) -> Report:
     notes = [
         f"inserts: the rows ready as Python has them, {most} in each, by the same client, in the same process",
         "the engine is in that process, on this machine's disk; the schema was made before",
-        f"{max(run.bytes for run in runs) >> 20} MiB of memory, the engine's own and the rows for the inserts among them",
+        f"{max(run.bytes for run in runs) >> 20} MiB of memory, with the engine's own, and the rows for the inserts",
         f"before: {before}; after: {load()}",
     ]
     return Report(f"forwarding {count} events in {sessions} sessions into ClickHouse's engine", report_rows, notes)

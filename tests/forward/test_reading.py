@@ -8,6 +8,8 @@ import re
 import shlex
 import shutil
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import closing, redirect_stderr, redirect_stdout
@@ -24,6 +26,7 @@ from codex.logging.store.sqlite import Store
 from codex.logs.cli import main
 from codex.logs.query import parse
 from codex.logs.read import stats
+from codex.logs.read.arriving import Arriving
 from codex.logs.read.engine import Connection
 from codex.logs.read.postgres import Postgres, _placed
 from codex.logs.read.search import search
@@ -31,8 +34,9 @@ from codex_ingestd.forward import sent
 from codex_ingestd.forward.pace import Batches
 from codex_ingestd.forward.postgres.sink import PostgresSink
 from tests.commands import ROOT, python, shell
+from tests.daemon import wait_for
 from tests.forward.records import Outcome, Recorded
-from tests.postgres import CITUS, Server, citus, rows, shared, user_with
+from tests.postgres import CITUS, Server, citus, rows, running, shared, user_with
 
 SAMPLES = sorted((ROOT.parent / "shared" / "samples").glob("*/*.jsonl"))
 TEXTS = (
@@ -303,7 +307,7 @@ def test_hosts_are_told_apart(server: Server, tmp_path: Path) -> None:
     assert logs("sessions", "--db", both.local, "--host", names[0]).returncode == 2
 
 
-@pytest.mark.parametrize("command", ["show odd --raw", "raw odd 1", "pack odd", "tail -f"])
+@pytest.mark.parametrize("command", ["show odd --raw", "raw odd 1", "pack odd"])
 def test_what_only_a_host_has_is_refused(both: Both, command: str) -> None:
     """The exact bytes stay there."""
     refused = logs(*command.split(), "--db", both.shared)
@@ -378,6 +382,55 @@ def test_a_database_without_the_record_is_told(server: Server) -> None:
         connection.execute("CREATE ROLE stranger LOGIN")
     told = logs("sessions", "--db", url.replace("postgres@", "stranger@"))
     assert (told.returncode, "codex_reader" in told.stderr) == (1, True)
+
+
+def test_what_arrives_is_followed_also_over_a_restart(tmp_path: Path) -> None:
+    """Each event once, in the order of its session; what arrived while nobody looked, and in new sessions, too."""
+    record = Recorded(tmp_path / "host")
+    record.write("old", 0, 3)
+    with running() as own, (tmp_path / "shown").open("wb") as shown:
+        url = shared(own)
+        assert record.forward(url).returncode == 0
+        arguments = [sys.executable, "-m", "codex.logs.cli", "tail", "-f", "-n", "1", "--json", "--db", url]
+        tail = subprocess.Popen(arguments, stdout=shown, stderr=subprocess.DEVNULL, cwd=ROOT)
+        try:
+            _wait_for_lines(tmp_path / "shown", 1)
+            for turn in range(1, 4):
+                record.write("old", turn * 10, 2)
+                record.write(f"new-{turn}", 0, 2)
+                own.kill()
+                own.start()
+                assert record.forward(url).returncode == 0
+                _wait_for_lines(tmp_path / "shown", 1 + 4 * turn)
+        finally:
+            tail.terminate()
+            tail.wait(20)
+    seen = [
+        (event["session_id"], event["message"])
+        for event in map(json.loads, (tmp_path / "shown").read_text().splitlines())
+    ]
+    assert [text for session, text in seen if session == "old"] == [f"a word {n}" for n in (2, 10, 11, 20, 21, 30, 31)]
+    assert sorted(seen)[:6] == [(f"new-{turn}", f"a word {number}") for turn in (1, 2, 3) for number in (0, 1)]
+
+
+def _wait_for_lines(path: Path, count: int) -> None:
+    wait_for(lambda: path.read_bytes().count(b"\n") >= count, 60, f"{count} events shown")
+
+
+def test_a_file_that_is_written_anew_is_not_told_again(server: Server, tmp_path: Path) -> None:
+    """Of what arrives instead, only what is new."""
+    record, url = Recorded(tmp_path), shared(server)
+    record.write("s", 0, 3)
+    assert record.forward(url).returncode == 0
+    with closing(Postgres(url)) as connection:
+        arriving = Arriving(connection)
+        path = record.logs / "s.ndjson"
+        lines = path.read_text().splitlines(keepends=True)
+        path.write_text("".join(lines[:2]) + '{"message": "another one"}\n')
+        record.ingest()
+        assert record.forward(url).returncode == 0
+        assert [event.message for event in arriving.look(connection)] == ["another one"]
+        assert arriving.look(connection) == []
 
 
 def test_a_session_cannot_be_written_through(both: Both) -> None:

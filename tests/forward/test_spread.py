@@ -9,7 +9,7 @@ from types import ModuleType
 import psycopg
 import pytest
 
-from codex.logs.read import events, postgres, sessions, stats, tsearch, usage
+from codex.logs.read import arriving, events, following, postgres, sessions, stats, tsearch, usage
 from codex.logs.read.postgres import Postgres
 from codex_ingestd.forward.postgres.schema import steps
 from tests.forward.records import Recorded
@@ -76,7 +76,7 @@ def test_what_asks_a_table_is_no_sql_function(url: str) -> None:
 
 def test_each_part_of_a_query_has_a_column(url: str) -> None:
     """A part that is asked first, and sent to the nodes, needs one."""
-    of_reading: list[ModuleType] = [events, postgres, sessions, stats, tsearch, usage]
+    of_reading: list[ModuleType] = [arriving, events, following, postgres, sessions, stats, tsearch, usage]
     texts = [str(value) for module in of_reading for value in vars(module).values() if isinstance(value, str | dict)]
     views = [str(text) for (text,) in rows(url, "SELECT definition FROM pg_views WHERE schemaname = 'codex'")]
     functions = [

@@ -9,6 +9,7 @@ import stat
 import sys
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from functools import cache
 
 import click
@@ -21,7 +22,8 @@ from codex.logging.store.connection import translated
 from codex.logging.terminal import db_option
 from codex.logs.chosen import SESSION
 from codex.logs.database import Opened, host_option, reading
-from codex.logs.read.engine import has_relation
+from codex.logs.read.arriving import Arriving
+from codex.logs.read.engine import OutOfReachError, has_relation
 from codex.logs.read.events import Event, Filters, newest
 from codex.logs.read.following import Following
 from codex.logs.read.sessions import NoSuchSessionError, find, names
@@ -32,6 +34,8 @@ from codex.logs.shown.words import words
 # How long it waits between two looks: while events come, and when none has come for a while.
 _BUSY_SECONDS, _IDLE_SECONDS, _BUSY_FOR = 0.01, 0.025, 2.0
 _CHORE_SECONDS = 0.5
+# Of a server: between two looks, and so many times as long as a look took; before it is called again.
+_LOOK_SECONDS, _LOOK_REST, _AGAIN_SECONDS = 0.2, 5.0, 1.0
 _MOST = 1000
 _TOOL_CELLS, _FEWEST_CELLS = 24, 8
 _MARKS = {"reasoning": "thinks", "tool_call": "calls", "tool_result": "gets"}
@@ -74,13 +78,19 @@ def command(
         show = _as_json if as_json else _Lines(colour.Labels(lambda: names(opened.connection)), full)
         chosen = _chosen(opened, sessions)
         with opened.connection:  # both see one state
-            following = Following(opened.file().connection, chosen, filters) if follow else None
+            following = Following(opened.local.connection, chosen, filters) if follow and opened.local else None
+            arriving = Arriving(opened.connection, chosen, filters) if follow and not opened.local else None
             found = newest(opened.connection, lines, chosen, filters)
         show(found)
         seen = None if following is None else _follow(opened.file(), following, show)
+        is_lost = arriving is not None and _await(opened, arriving, show)
     while seen is not None:
         with reading(db, host=host) as opened, translated(opened.path):
             seen = _follow(opened.file(), Following(opened.file().connection, chosen, filters, seen), show)
+    while arriving is not None and is_lost:
+        time.sleep(_AGAIN_SECONDS)
+        with suppress(OutOfReachError), reading(db, host=host) as opened:
+            is_lost = _await(opened, arriving, show)
     return 0
 
 
@@ -89,6 +99,21 @@ def _chosen(opened: Opened, sessions: tuple[str, ...]) -> list[str] | None:
     if not has_relation(opened.connection, "streams"):
         raise NoSuchSessionError(f"{opened.path} holds no session yet", hint="`codex-logs` shows its other rows.")
     return [find(opened.connection, text) for text in sessions] or None
+
+
+def _await(opened: Opened, arriving: Arriving, show: Callable[[Iterable[Event]], None]) -> bool:
+    """Show what arrives at a server, until nobody reads it any more: False; or until the server is lost: True."""
+    while not _is_closed():
+        began = time.monotonic()
+        try:
+            found = arriving.look(opened.connection, _MOST)
+        except OutOfReachError as error:
+            click.echo(f"hint: {error}; it goes on when the server is back.", err=True)
+            return True
+        show(found)
+        if len(found) < _MOST:
+            time.sleep(max(_LOOK_SECONDS, _LOOK_REST * (time.monotonic() - began)))
+    return False
 
 
 def _follow(

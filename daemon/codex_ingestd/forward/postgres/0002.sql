@@ -37,6 +37,11 @@ FROM codex_sink.generations AS g
 LEFT JOIN codex_sink.generations AS n ON n.host_id = g.host_id AND n.local = g.superseded_by_local
 WHERE g.host_id = ANY(ARRAY(SELECT h.host_id FROM codex.shown_hosts AS h));
 
+-- Of each generation that stands the last event that is here, which is moved with what comes.
+CREATE VIEW codex.arrived AS
+SELECT g.id AS generation, s.session_id, (g.id << 40) | (g.sent_event & 1099511627775) AS last, s.host_id
+FROM codex.streams AS s JOIN codex_sink.generations AS g ON g.stream = s.id AND g.superseded_by_local IS NULL;
+
 CREATE VIEW codex.tombstones AS
 SELECT t.*, g.host_id FROM codex_sink.tombstones AS t JOIN codex.generations AS g ON g.id = t.generation;
 

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from types import TracebackType
 from typing import Any, Protocol
 
+from codex.logging.errors import DatabaseError
+
 
 class Rows(Protocol):
     """What a query found."""
@@ -30,6 +32,10 @@ class Connection(Protocol):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
     ) -> bool | None: ...
+
+
+class OutOfReachError(DatabaseError):
+    """A server doesn't answer at this moment; later it may."""
 
 
 class Shared:

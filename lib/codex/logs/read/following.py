@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import apsw
 
-from codex.logging.store.connection import has_relation, scalar
+from codex.logs.read.engine import Connection, has_relation, scalar
 from codex.logs.read.events import ALL, Event, Filters, merged, of_life, rows, span
 
 _ENDS = """
@@ -86,7 +86,7 @@ class Following:
 
     def _run(self, life: int, session_id: str, offset: int, committed_at: float, *, limit: int) -> list[Event]:
         """What one life has beyond what was taken of it."""
-        known, last = self._taken.get(life) or (-1, self._as_before(life))
+        known, last = self._taken.get(life) or (-1, as_before(self._connection, life))
         if offset == known or (not self._by_record and not self._is_wanted(session_id)):
             return []
         end = scalar(self._connection, _LAST, (life,)) or 0
@@ -100,23 +100,6 @@ class Following:
             [event for event in map(self._named, run) if self._is_wanted(event.session_id)] if self._by_record else run
         )
 
-    def _as_before(self, life: int) -> int:
-        """Where a file was written anew: the last event up to which it is what it was; else 0."""
-        former = scalar(self._connection, _FORMER, (life,))
-        same = 0
-        if former is not None:
-            for old, new in zip(self._every(former), self._every(life), strict=False):
-                if (old.offset, old.role, old.message) != (new.offset, new.role, new.message):
-                    break
-                same = new.position
-        return same
-
-    def _every(self, life: int) -> Iterator[Event]:
-        after = None
-        while page := of_life(self._connection, "", span(life, after, None), _PAGE, False, ALL):
-            yield from page
-            after = page[-1].position
-
     def _named(self, event: Event) -> Event:
         place = (event.generation, event.seq, event.part)
         return event._replace(session_id=scalar(self._connection, _RECORDED_SESSION, place) or event.session_id)
@@ -126,3 +109,22 @@ class Following:
 
     def _data_version(self) -> int:
         return int(scalar(self._connection, _DATA_VERSION))
+
+
+def as_before(connection: Connection, life: int) -> int:
+    """Where a file was written anew: the last event up to which it is what it was; else 0."""
+    former = scalar(connection, _FORMER, (life,))
+    same = 0
+    if former is not None:
+        for old, new in zip(_every(connection, former), _every(connection, life), strict=False):
+            if (old.offset, old.role, old.message) != (new.offset, new.role, new.message):
+                break
+            same = new.position
+    return same
+
+
+def _every(connection: Connection, life: int) -> Iterator[Event]:
+    after = None
+    while page := of_life(connection, "", span(life, after, None), _PAGE, False, ALL):
+        yield from page
+        after = page[-1].position

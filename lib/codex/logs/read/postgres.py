@@ -19,7 +19,7 @@ from tzlocal import get_localzone_name
 
 from codex.logging import address
 from codex.logging.errors import CodexLoggingError, ConfigError, DatabaseError, DatabaseMissingError
-from codex.logs.read.engine import Rows, Shared
+from codex.logs.read.engine import OutOfReachError, Rows, Shared
 
 _CONNECT_SECONDS = 10
 # What else libpq does for as long as the system lets it: a server that was unplugged is given up after this.
@@ -44,6 +44,7 @@ _PARTS = re.compile(
     r"""(?P<as_is>'(?:[^']|'')*'|"(?:[^"]|"")*"|--[^\n]*|::)|(?P<percent>%)|\?(?P<number>\d*)|:(?P<name>[A-Za-z_]\w*)"""
 )
 _NEAR = 8
+_PASSING = {"08", "53", "57"}  # classes of errors: no connection, no room, told to go
 _MISSING = (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn, psycopg.errors.UndefinedFunction)
 
 
@@ -136,7 +137,9 @@ class Postgres(Shared):
         try:
             yield
         except psycopg.Error as error:
-            raise DatabaseError(f"{self.path}: {self._words(error)}", hint=_hint(error)) from None
+            passes = isinstance(error, psycopg.OperationalError) and (error.sqlstate or "08")[:2] in _PASSING
+            kind = OutOfReachError if passes else DatabaseError
+            raise kind(f"{self.path}: {self._words(error)}", hint=_hint(error)) from None
 
     def _words(self, error: psycopg.Error) -> str:
         text = " ".join(str(error.diag.message_primary or error).split()) or type(error).__name__

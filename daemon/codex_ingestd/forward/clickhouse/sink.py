@@ -55,6 +55,7 @@ SELECT local, began, sent_event, sent_reject, sent_offset, sent_chain, ledger FR
 WHERE host_id = {host:UUID}"""
 _SOME_WATERMARKS = _WATERMARKS + " AND local IN {some:Array(Int64)}"
 _NUMBER = "SELECT max(batch) FROM sink_generations WHERE host_id = {host:UUID}"
+_ANY = "SELECT 1 FROM sink_events WHERE host_id = {host:UUID} LIMIT 1"
 _LAST = """
 SELECT generation, max(seq * 256 + part) FROM sink_events
 WHERE host_id = {host:UUID} AND session_id IN {sessions:Array(String)} AND generation IN {generations:Array(UInt128)}
@@ -80,6 +81,7 @@ class ClickHouseSink:
         self._journal = Journal(host.database, host.id, address.name)
         self._number = 0
         self._streams: dict[int, StreamRow] = {}
+        self._is_new = False  # there was nothing of this host before this connection's first
         self._there: dict[int, int] = {}  # by generation: the last event that was there before this connection's first
 
     def open(self) -> None:
@@ -91,6 +93,7 @@ class ClickHouseSink:
             bring_up_to_date(self._server.client)
             host, now = self._host, time.time()
             first = self._server.rows(_FIRST_SEEN, host=host.id)
+            self._is_new = not self._server.rows(_ANY, host=host.id)
             facts = (host.id, host.machine, host.name, host.user, host.database, host.version)
             self._server.insert("sink_hosts", _HOSTS, [(*facts, first[0][0] if first else now, now)])
 
@@ -160,8 +163,8 @@ class ClickHouseSink:
         new = {self._id(p): p for p in batch.parts if p.events and p.after.generation not in self._there}
         if new:
             sessions = list({part.stream.session_id for part in new.values()})
-            rows = self._server.rows(_LAST, host=self._host.id, sessions=sessions, generations=list(new))
-            last = dict(rows)
+            asked: dict[str, Any] = {"sessions": sessions, "generations": list(new)}
+            last = {} if self._is_new else dict(self._server.rows(_LAST, host=self._host.id, **asked))
             self._there.update((part.after.generation, last.get(number, -1)) for number, part in new.items())
 
     def _lacking(self, part: Part) -> list[Row]:

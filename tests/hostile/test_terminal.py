@@ -77,6 +77,8 @@ def on_terminal(command: str, folder: Path) -> str:
     "command",
     [
         "codex-import-ndjson --all",
+        "codex-logs --tail 9 --show-meta",
+        "codex-logs tail -n 9",
         "codex-logs sessions",
         'codex-logs show "$S"',
         'codex-logs show "x$H"',

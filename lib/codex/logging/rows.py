@@ -11,6 +11,7 @@ import apsw
 
 from codex.logging.errors import DatabaseMissingError
 from codex.logging.events import instant, iso_time
+from codex.logging.plain import one_line
 from codex.logging.store.connection import has_relation, open_reader, translated
 
 Keep = Callable[[str | None, str | None, str | None, str | None], bool]
@@ -66,9 +67,9 @@ class Row(NamedTuple):
         return row | {"meta": meta_value(self.meta)} if show_meta else row
 
     def as_text(self, *, show_meta: bool) -> str:
-        """One line, or more where the message has more."""
+        """One line, or more where the message has more; a name in it has none."""
         meta = f"  {self.meta}" if show_meta and self.meta not in (None, "{}") else ""
-        return f"{iso_time(self.ts)} [{self.session_id}] {self.role}: {self.text}{meta}"
+        return f"{iso_time(self.ts)} [{one_line(str(self.session_id))}] {one_line(str(self.role))}: {self.text}{meta}"
 
     @property
     def text(self) -> str:

@@ -7,17 +7,23 @@ import json
 import os
 import signal
 import sqlite3
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 import zstandard
 
 from codex.logging.erase import Wish, erase, foreseen
+from codex.logging.erasure import parts
+from codex.logging.erasure.rows import Draft
 from codex.logging.ingest import ledger
 from codex.logging.rebuild import begin, end, rebuild
 from codex.logging.store.connection import open_reader, scalar
+from codex.logging.store.merge import merge
 from codex.logging.store.sqlite import Store
+from codex.logging.targets import Target
 from tests.commands import program, shell
 from tests.importer import Importer, Recorded
 from tests.planted import secrets
@@ -276,8 +282,88 @@ def test_a_forerunners_rows_are_searched(log_dir: Path, database: Path) -> None:
         assert [text[:14] for (text,) in actions] == ["say [REDACTED:", "nothing"]
 
 
+def take_more(importer: Importer, log: Path) -> None:
+    """Lines are appended, and ingested by somebody else."""
+    append(log, line("ends with", TEXT) + line("goes on"))
+    with closing(Importer(log.parent, Path(importer.store.path))) as other:
+        other.take()
+
+
+def merge_all(importer: Importer, log: Path) -> None:
+    """Segments are merged by somebody else."""
+    with closing(Store(importer.store.path)) as other:
+        for number in (1, 2):
+            while merge(other.connection, number):
+                pass
+
+
+def erase_other(importer: Importer, log: Path) -> None:
+    """Somebody else erases something else."""
+    with closing(Store(importer.store.path)) as other:
+        erase(other, Wish("s", texts=("the last",), sources=False))
+
+
+@pytest.mark.parametrize("sources", [True, False], ids=["with files", "without"])
+@pytest.mark.parametrize("meanwhile", [take_more, merge_all, erase_other])
+def test_others_write_while_it_is_prepared(
+    importer: Importer,
+    session: Path,
+    database: Path,
+    recorded: Recorded,
+    environment: pytest.MonkeyPatch,
+    meanwhile: Callable[[Importer, Path], None],
+    sources: bool,
+) -> None:
+    """Nobody waits for what is to be recorded instead; what it was made of is looked at again."""
+    for number in range(4):
+        append(session, line("one more", str(number)))
+        importer.take()
+    prepare, take = parts._prepare, Draft.take
+    written, begun = list[bool](), list[None]()
+
+    def prepared(*values: Any) -> None:
+        prepare(*values)
+        begun.append(None)
+        if len(begun) == 2:  # of two lives
+            meanwhile(importer, session)
+
+    def taken(draft: Draft, *values: Any) -> None:
+        written.append(importer.store.connection.in_transaction)
+        take(draft, *values)
+
+    environment.setattr(parts, "_prepare", prepared)
+    environment.setattr(Draft, "take", taken)
+    assert erase(importer.store, Wish("s", texts=(TEXT,), sources=sources)).kept == ()
+    assert any(written) == (meanwhile is take_more and not sources)
+    assert {place.partition("/")[0] for place in traces(database.parent, TEXT)} == (set() if sources else {"sessions"})
+    assert recorded.rows()[-1][2] == ("goes on" if meanwhile is take_more else "one more 3")
+    assert bool([row for row in recorded.rows() if row[2] == "the last"]) == (meanwhile is not erase_other)
+    assert recorded.findings() == []
+    assert_same_when_rebuilt(database, database.with_name("rebuilt.db"))
+
+
+def test_rows_that_come_while_it_is_searched(
+    importer: Importer, session: Path, database: Path, recorded: Recorded, environment: pytest.MonkeyPatch
+) -> None:
+    """They are of bytes that are behind the search; what they say goes too."""
+    targets_of, begun = parts.targets_of, list[None]()
+
+    def looked(*values: Any) -> list[Target]:
+        found = targets_of(*values)
+        begun.append(None)
+        if len(begun) == 1:
+            take_more(importer, session)
+        return found
+
+    environment.setattr(parts, "targets_of", looked)
+    assert erase(importer.store, Wish("s", texts=(TEXT,))).kept == ()
+    assert traces(database.parent, TEXT) == []
+    assert recorded.rows()[-1][2] == "goes on"
+    assert recorded.findings() == []
+
+
 POINTS = {
-    "before the rows": ("codex.logging.erasure.parts", "erase_rows", "before"),
+    "before the rows": ("codex.logging.erasure.rows.Draft", "put", "before"),
     "rows written": ("codex.logging.erasure.parts", "set_edges", "before"),
     "rows committed": ("codex.logging.erasure.sources.Overwritten", "overwrite", "before"),
     "a place overwritten": ("codex.logging.erasure.sources.Overwritten", "overwrite", "behind"),

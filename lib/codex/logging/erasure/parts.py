@@ -7,16 +7,17 @@ erases the same overwrites it.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import closing
 from types import MappingProxyType
 from typing import NamedTuple
 
 from codex.logging.erasure.places import Lines, Place, exact_lines, places
 from codex.logging.erasure.repacked import Repacked
-from codex.logging.erasure.rows import erase_rows, set_edges
+from codex.logging.erasure.rows import Draft, set_edges
 from codex.logging.erasure.sources import Overwritten, opened
 from codex.logging.erasure.wanted import Wanted
 from codex.logging.errors import SourceChangedError
-from codex.logging.events import Stream
+from codex.logging.events import Cursor, Stream
 from codex.logging.ingest import ledger
 from codex.logging.ingest.formats import named
 from codex.logging.ingest.reader import Bytes
@@ -26,6 +27,10 @@ from codex.logging.store.connection import immediate, translated
 from codex.logging.store.spans import ERASED, filler
 from codex.logging.store.sqlite import Store
 from codex.logging.targets import SourceFile, Target, next_target, targets_of
+
+_BEGIN = Cursor()
+_ROUNDS = 3
+_FEW_BYTES = 1 << 20  # some 50 ms of work
 
 
 class Parts(NamedTuple):
@@ -89,40 +94,83 @@ def find(store: Store, stream: Stream, parts: Parts) -> list[Found]:
 
 
 def erase(store: Store, found: Found, parts: Parts, *, last: bool) -> Done:
-    """Erase what a generation says of it by now; with `last` also what its file says behind what was ingested.
+    """Erase what was found of a generation; with `last` also what its file says behind what was ingested.
 
+    What is written instead is made before anybody has to wait, and made anew within the transaction at the `last` try.
     Raises SourceError, SourceChangedError where the file is another by now, DatabaseError; nothing was erased then.
     """
     file = found.target.source() if parts.sources else None
-    if file is not None:
-        with opened(file) as source:
-            return _erase_with_file(store, found, parts, source, last=last)._replace(files=[file.location.path])
-    with SourceFile(found.target) as beside, translated(store.path), immediate(store.connection):
-        current = _current(store, found.target)
-        done = _places(store, current, parts, None)
-        erase_rows(store.connection, current, done, parts.key, beside if beside.is_there else None)
-    return Done(done, [])
+    with closing(Draft(store.connection, found.target, parts.key)) as draft:
+        if not last:
+            _prepare(store, draft, found, parts)
+        if file is not None:
+            with opened(file) as source:
+                done = _erase_with_file(store, draft, found.target, parts, source, last=last)
+                return done._replace(files=[file.location.path])
+        with SourceFile(found.target) as beside, translated(store.path), immediate(store.connection):
+            current = _current(store, found.target)
+            draft.check(current)
+            _go_on(store, draft, current, parts, None, beside if beside.is_there else None)
+            draft.put(current)
+    return Done(draft.places, [])
 
 
-def _erase_with_file(store: Store, found: Found, parts: Parts, source: Overwritten | Repacked, *, last: bool) -> Done:
+def _prepare(store: Store, draft: Draft, found: Found, parts: Parts) -> None:
+    """Take what was found, and nearly all of what came since."""
+    with SourceFile(found.target) as file, translated(store.path):
+        beside = file if file.is_there else None
+        draft.take(found.target, found.places, beside)
+        for _ in range(_ROUNDS):
+            current = _current(store, found.target)
+            if current.length - draft.cursor.offset <= _FEW_BYTES:
+                break
+            draft.check(current)
+            _go_on(store, draft, current, parts, beside if parts.sources else None, beside)
+
+
+def _erase_with_file(
+    store: Store, draft: Draft, target: Target, parts: Parts, source: Overwritten | Repacked, *, last: bool
+) -> Done:
     source.prepare()
+    known = None
+    if not last:
+        draft.check_file(source)
+        known = _recognised(store, target, source)
+        _go_on(store, draft, known, parts, source, source)
     with translated(store.path), immediate(store.connection):
-        current = _current(store, found.target)
-        generation = current.generation
-        if not ledger.recognised(generation, ledger.glance(generation, source, source.size), store).same:
-            raise SourceChangedError("the file is another by now")
-        is_as_found = (generation.chain, source.facts) == (found.target.generation.chain, found.file)
-        done = found.places if is_as_found else _places(store, current, parts, source)
-        erase_rows(store.connection, current, done, parts.key, source)
-        set_edges(store.connection, generation, done, source)
-    for place in done:
-        source.overwrite(place.start, store.recorded(generation.id, place.start, place.end))
+        current = _recognised(store, target, source) if known is None else _current(store, target)
+        if known is not None and known.generation != current.generation:
+            raise SourceChangedError("its record was written meanwhile")
+        draft.check(current)
+        _go_on(store, draft, current, parts, source, source)
+        draft.put(current)
+        if draft.places:
+            set_edges(store.connection, current.generation, draft.places, source)
+    for place in draft.places:
+        source.overwrite(place.start, store.recorded(current.generation.id, place.start, place.end))
     behind, ingested_first = _behind(current, parts, source), source.grows and not last
     for start, end in () if ingested_first else behind:
         source.overwrite(start, filler(source.read(start, end - start)))
     source.sync()
     kept = f"{source.facts.location.path} had another name (a hard link), which still says it"
-    return Done(done, [], kept if source.names > 1 else None, more=bool(behind) and ingested_first)
+    return Done(draft.places, [], kept if source.names > 1 else None, more=bool(behind) and ingested_first)
+
+
+def _recognised(store: Store, target: Target, source: Overwritten | Repacked) -> Target:
+    """The target by now, if the file is its file. Raises SourceChangedError."""
+    current = _current(store, target)
+    generation = current.generation
+    if not ledger.recognised(generation, ledger.glance(generation, source, source.size), store).same:
+        raise SourceChangedError("the file is another by now")
+    return current
+
+
+def _go_on(
+    store: Store, draft: Draft, current: Target, parts: Parts, overwritten: Bytes | None, beside: Bytes | None
+) -> None:
+    """Let the draft take what the generation has behind it."""
+    if current.generation.cursor != draft.cursor:
+        draft.take(current, _places(store, current, parts, overwritten, draft.cursor), beside)
 
 
 def _current(store: Store, target: Target) -> Target:
@@ -133,9 +181,11 @@ def _current(store: Store, target: Target) -> Target:
     return known
 
 
-def _places(store: Store, target: Target, parts: Parts, overwritten: Bytes | None) -> list[Place]:
-    form = named(target.format)
-    return places(store.connection, target.generation, form, parts.wanted, parts.lines(target), overwritten)
+def _places(
+    store: Store, target: Target, parts: Parts, overwritten: Bytes | None, since: Cursor = _BEGIN
+) -> list[Place]:
+    form, lines = named(target.format), parts.lines(target)
+    return places(store.connection, target.generation, form, parts.wanted, lines, overwritten, since)
 
 
 def _behind(target: Target, parts: Parts, source: Bytes) -> list[tuple[int, int]]:

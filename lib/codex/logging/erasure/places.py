@@ -7,7 +7,7 @@ the text no more, once a placeholder is there instead. Else the whole object goe
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import apsw
@@ -20,11 +20,14 @@ from codex.logging.ingest.reader import Bytes, Chunk
 from codex.logging.store.record import Record
 from codex.logging.store.spans import ERASED, Span, filler
 
+_BEGIN, _END = Cursor(), 1 << 40
 _PAGE = 1000
 _EVENTS = """
 SELECT id, (id >> 8) & 0xffffffff, "offset", length, message, meta, tool, model, call_id, parent FROM events
 WHERE id BETWEEN ? AND ? ORDER BY id LIMIT ?"""
 _REJECTS = "SELECT id, seq, id & 0xffffffffff, length FROM ingest_rejects WHERE id BETWEEN ? AND ? ORDER BY id LIMIT ?"
+
+_Row = tuple[int, int, int, Sequence[str | None]]
 
 
 class Place(NamedTuple):
@@ -63,17 +66,19 @@ def places(
     wanted: Wanted,
     lines: Lines,
     source: Bytes | None,
+    since: Cursor = _BEGIN,
 ) -> list[Place]:
-    """What is to be erased of a generation, in order, and wasn't yet.
+    """What is to be erased of a generation behind a cursor, in order, and wasn't yet.
 
     Where the file is to be overwritten as well, what it says counts like what was recorded. Raises DatabaseError where
     the record has a hole, SourceError.
     """
     record, length = Record(connection, generation.id), generation.cursor.offset
-    hits = wanted.hits(record, 0, length)
+    hits = wanted.hits(record, since.offset, length)
     if source is not None:
-        hits = sorted({*hits, *wanted.hits(source, 0, length)})
-    objects = list(_objects(connection, generation.id, wanted, lines, hits, record))
+        hits = sorted({*hits, *wanted.hits(source, since.offset, length)})
+    rows = _rows(connection, generation.id, since, length)
+    objects = list(_objects(rows, wanted, lines, hits, record))
     found = [place for one in objects for place in _within(one, record, hits, form, wanted)]
     found += [_place(hit, 0) for hit in hits if not _is_covered(hit, objects)]
     there = record.spans_in(0, length)
@@ -95,13 +100,13 @@ def _read(source: Bytes, place: Place) -> bytes:
 
 
 def _objects(
-    connection: apsw.Connection, number: int, wanted: Wanted, lines: Lines, hits: Sequence[Hit], record: Record
+    rows: Iterable[_Row], wanted: Wanted, lines: Lines, hits: Sequence[Hit], record: Record
 ) -> Iterator[_Object]:
     """The objects, and rejects, that something of is wanted."""
     starts, lengths = [hit.start for hit in hits], {len(said) for said in lines.alike}
     longest = max((hit.end - hit.start for hit in hits), default=0)
     last = _Object(-1, -1, 0, whole=False)
-    for seq, start, length, texts in _rows(connection, number):
+    for seq, start, length, texts in rows:
         end = start + length
         whole = seq in lines.seqs or (length in lengths and record.read(start, length) in lines.alike)
         near = hits[bisect_left(starts, start - longest) : bisect_left(starts, end)]
@@ -118,14 +123,18 @@ def _objects(
         yield last
 
 
-def _rows(connection: apsw.Connection, number: int) -> Iterator[tuple[int, int, int, Sequence[str | None]]]:
-    """Line, offset, length and texts of each event, and each reject, page by page."""
-    for query in (_EVENTS, _REJECTS):
-        first, last = number << 40, number << 40 | 0xFFFFFFFFFF
+def _rows(connection: apsw.Connection, number: int, since: Cursor = _BEGIN, end: int = _END) -> Iterator[_Row]:
+    """Line, offset, length and texts of each event, and each reject, from a cursor on, page by page.
+
+    Those that begin at `end` or behind it may be committed meanwhile.
+    """
+    for query, begin in ((_EVENTS, since.seq << 8), (_REJECTS, since.offset)):
+        first, last = number << 40 | begin, number << 40 | 0xFFFFFFFFFF
         while page := connection.execute(query, (first, last, _PAGE)).fetchall():
             row: Any
             for row in page:
-                yield row[1], row[2], row[3], row[4:]
+                if since.offset <= row[2] < end:
+                    yield row[1], row[2], row[3], row[4:]
             first = row[0] + 1
 
 

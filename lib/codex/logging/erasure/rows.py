@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import time
+from bisect import bisect_right
 from collections.abc import Sequence
+from itertools import islice, takewhile
 
 import apsw
 
 from codex.logging.erasure.places import Place, is_recorded_without
+from codex.logging.errors import SourceChangedError
 from codex.logging.events import Cursor, Generation, Summary
 from codex.logging.ingest.formats import named
 from codex.logging.ingest.ledger import MARKER_BYTES, digest
@@ -26,36 +29,91 @@ _SET_CHAIN = "UPDATE generations SET chain = ?, block = ? WHERE id = ?"
 _SET_EDGES = "UPDATE generations SET head = ?, marker = ? WHERE id = ?"
 
 
-def erase_rows(
-    connection: apsw.Connection, target: Target, found: Sequence[Place], key: bytes, source: Bytes | None
-) -> None:
-    """Record these places without what they said, within the caller's transaction; what the file says is proven.
+class Draft:
+    """A generation without some places, up to a cursor: made while others write, then put in place in a transaction.
 
-    Raises DatabaseError.
+    Methods raise DatabaseError, and SourceChangedError where what it was made of is something else by now.
     """
-    generation = target.generation
-    record = Record(connection, generation.id)
-    there = record.spans_in(0, generation.cursor.offset)
-    new = [place for place in found if not is_recorded_without(place, there)]
-    if not new:
-        return
-    said = [(source or record).read(place.start, place.end - place.start) for place in new]
-    now = time.time()
-    for place, words in zip(new, said, strict=True):
-        spans.forget(connection, generation.id, place.start, place.end)
-        hashed = placeholder_digest(key, place.what)
-        span = Span(place.start, place.end - place.start, ERASED, hashed, proof(key, words), now)
-        spans.write(connection, generation.id, [span])
-    fillers = [(place.start, filler(words, whole=place.whole)) for place, words in zip(new, said, strict=True)]
-    revision = Revision(connection, generation.id, target.session_id, fillers)
-    chain = revision.fill()
-    redactions.note(connection, generation, len(new), keyed(generation.chain, key))
-    connection.execute(_SET_CHAIN, (chain.digest(), chain.block, generation.id))
-    record, start = Record(connection, generation.id), (Cursor(seq=generation.base_seq), Summary())
-    breaks = dict(record.breaks())
-    for batch in batches(record, named(target.format), generation, breaks, start, spans_in=record.spans_in):
-        revision.take(rows_of(batch, generation.id << 40))
-    revision.end()
+
+    def __init__(self, connection: apsw.Connection, target: Target, key: bytes) -> None:
+        self.places: list[Place] = []
+        self.cursor = Cursor()
+        self._connection = connection
+        self._key = key
+        self._spans: list[Span] = []
+        self._ends: list[int] = []
+        self._record = Record(connection, target.generation.id)
+        self._revision = Revision(connection, target.generation.id, target.session_id)
+        self._at = Cursor(seq=target.generation.base_seq), Summary()
+
+    def close(self) -> None:
+        """Forget what was made."""
+        self._revision.close()
+
+    def take(self, target: Target, found: Sequence[Place], source: Bytes | None) -> None:
+        """Go on to where the target ends, with these places behind those before; what a file says of them is proven."""
+        end = target.generation.cursor.offset
+        self._record = record = Record(self._connection, target.generation.id)
+        there = record.spans_in(0, end)
+        new = [place for place in found if not is_recorded_without(place, there)]
+        fillers = [self._hide(place, source or record) for place in new]
+        if self._spans:
+            self._revision.fill(fillers, end)
+            breaks, form = dict(record.breaks()), named(target.format)
+            for batch in batches(self, form, target.generation, breaks, self._at, spans_in=self.spans_in):
+                self._revision.take(rows_of(batch, target.generation.id << 40))
+                self._at = batch.after, batch.summary
+        self.places += found
+        self.cursor = target.generation.cursor
+
+    def _hide(self, place: Place, source: Bytes) -> tuple[int, bytes]:
+        """Its span from now on, and its filler."""
+        said = source.read(place.start, place.end - place.start)
+        hashed = placeholder_digest(self._key, place.what)
+        self._spans.append(Span(place.start, len(said), ERASED, hashed, proof(self._key, said), time.time()))
+        self._ends.append(place.end)
+        return place.start, filler(said, whole=place.whole)
+
+    def read(self, offset: int, length: int) -> bytes:
+        """The bytes as they are to be recorded."""
+        return self._revision.filled(self._record.read(offset, length), offset)
+
+    def spans_in(self, start: int, end: int) -> list[Span]:
+        """The spans as they are to be recorded, of [start, end)."""
+        new = islice(self._spans, bisect_right(self._ends, start), None)
+        mine = list(takewhile(lambda span: span.offset < end, new))
+        there = (span for span in self._record.spans_in(start, end) if not self._is_replaced(span))
+        return sorted([*mine, *there])
+
+    def _is_replaced(self, there: Span) -> bool:
+        at = bisect_right(self._ends, there.offset)
+        return at < len(self._spans) and self._spans[at].offset <= there.offset
+
+    def check(self, target: Target) -> None:
+        """Whether the target only grew since."""
+        cursor = target.generation.cursor
+        is_open = self.cursor.skip_from >= 0 and cursor != self.cursor
+        if cursor.offset < self.cursor.offset or is_open or (self._spans and not self._revision.is_of_now()):
+            raise SourceChangedError("its record was written meanwhile")
+
+    def check_file(self, source: Bytes) -> None:
+        """Whether the file that is to be overwritten says what it said."""
+        for span in self._spans:
+            if proof(self._key, source.read(span.offset, span.length)) != span.proof:
+                raise SourceChangedError("the file was written meanwhile")
+
+    def put(self, target: Target) -> None:
+        """Record the target, which ends where this does, like that; within the caller's transaction."""
+        generation = target.generation
+        if not self._spans:
+            return
+        for span in self._spans:
+            spans.forget(self._connection, generation.id, span.offset, span.end)
+        spans.write(self._connection, generation.id, self._spans)
+        redactions.note(self._connection, generation, len(self._spans), keyed(generation.chain, self._key))
+        self._revision.put()
+        chain = self._revision.chain
+        self._connection.execute(_SET_CHAIN, (chain.digest(), chain.block, generation.id))
 
 
 def set_edges(connection: apsw.Connection, generation: Generation, found: Sequence[Place], source: Bytes) -> None:

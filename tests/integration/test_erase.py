@@ -362,6 +362,33 @@ def test_rows_that_come_while_it_is_searched(
     assert recorded.findings() == []
 
 
+@pytest.mark.parametrize("packs", [True, False])
+def test_a_file_that_comes_in_the_place_of_another_is_known_first(
+    importer: Importer, session: Path, database: Path, recorded: Recorded, environment: pytest.MonkeyPatch, packs: bool
+) -> None:
+    """It is compressed, or unpacked, after the last look: it is the same log still, and nothing is there twice."""
+    log, begun = session if packs else pack(session), list[None]()
+    importer.sweep()
+    prepare, before = parts._prepare, recorded.rows()
+
+    def prepared(*values: Any) -> None:
+        prepare(*values)
+        begun.append(None)
+        if len(begun) == 2 and packs:
+            pack(log)
+        elif len(begun) == 2:
+            session.write_bytes(unpacked(log))
+            log.unlink()
+
+    environment.setattr(parts, "_prepare", prepared)
+    assert erase(importer.store, Wish("s", texts=(TEXT,))).kept == ()
+    importer.sweep()
+    assert traces(database.parent, TEXT) == []
+    assert [row[:2] for row in recorded.rows()] == [row[:2] for row in before]
+    assert [life.superseded for life in recorded.lives()] == [False, False]
+    assert recorded.findings() == []
+
+
 POINTS = {
     "before the rows": ("codex.logging.erasure.rows.Draft", "put", "before"),
     "rows written": ("codex.logging.erasure.parts", "set_edges", "before"),

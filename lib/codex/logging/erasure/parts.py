@@ -65,12 +65,16 @@ class Found(NamedTuple):
 
 
 class Done(NamedTuple):
-    """What was erased, and the file; why it is still said; and whether the file says more, behind what was ingested."""
+    """What was erased, and the file; why it is still said; and whether the file says more, behind what was ingested.
+
+    `identities` are the file's by now: one that was written anew is another one.
+    """
 
     places: list[Place]
     files: list[str]
     kept: str | None = None
     more: bool = False
+    identities: frozenset[tuple[int, int]] = frozenset()
 
 
 def alike(store: Store, streams: list[Stream], seqs: frozenset[int]) -> frozenset[bytes]:
@@ -153,7 +157,8 @@ def _erase_with_file(
         source.overwrite(start, filler(source.read(start, end - start)))
     source.sync()
     kept = f"{source.facts.location.path} had another name (a hard link), which still says it"
-    return Done(draft.places, [], kept if source.names > 1 else None, more=bool(behind) and ingested_first)
+    more, now = bool(behind) and ingested_first, frozenset({source.facts.identity})
+    return Done(draft.places, [], kept if source.names > 1 else None, more=more, identities=now)
 
 
 def _recognised(store: Store, target: Target, source: Overwritten | Repacked) -> Target:

@@ -90,6 +90,7 @@ class Repacked:
             self._check()
             os.replace(self._part, self._name, src_dir_fd=self._folder, dst_dir_fd=self._folder)
             self._is_placed = True
+            self.facts = facts_of(self._location, os.fstat(self._new))
             _sync_folder(self._folder)
         except OSError as error:
             raise SourceError(f"{self._location.path} can't be written anew: {error.strerror}") from error

@@ -26,6 +26,8 @@ from codex.logging.wiping import note_unwiped
 _TRIES = 5  # it may be written, or replaced, meanwhile
 _ENDLESS = 1 << 62  # a compressed file's text is longer than the file, and nothing is appended to it
 
+Identities = frozenset[tuple[int, int]]
+
 
 class Share(NamedTuple):
     """What there is of it: places, and the files that say it; `kept` is why what is still there couldn't be erased."""
@@ -41,7 +43,8 @@ def foreseen(store: Store, session_id: str, streams: Sequence[Stream], wanted: P
     found = [one for stream in streams for one in parts.find(store, stream, _as_long_as_now(stream, wanted))]
     sources = [one.file for one in found] if wanted.sources else []
     files = [facts.location.path for facts in sources if facts is not None]
-    files += [path for stream in streams for path in _erase_unrecorded(stream, wanted, dry_run=True)]
+    for stream in streams:
+        files += _erase_unrecorded(_unrecorded(stream, wanted), wanted, dry_run=True)
     with translated(store.path):
         old_rows = legacy.replace(store.connection, session_id, wanted.without, dry_run=True)
     return Share([place for one in found for place in one.places], list(dict.fromkeys(files)), old_rows)
@@ -69,9 +72,11 @@ def _erase(store: Store, engine: Engine, stream: Stream, wanted: Parts) -> Share
     done, again, wanted = Share([], []), True, _as_long_as_now(stream, wanted)
     for attempt in range(_TRIES):
         if again:
-            import_stream(engine, Location(stream.root, stream.key, 0))
+            there = frozenset(facts.identity for facts in files_of(stream))
+            error = import_stream(engine, Location(stream.root, stream.key, 0)).error
             known = store.stream(stream.root, stream.key) or stream
-            done, again = _take(store, known, wanted, done._replace(kept=()), last=attempt == _TRIES - 1)
+            looked_at = there if error is None else frozenset()
+            done, again = _take(store, known, wanted, done._replace(kept=()), looked_at, last=attempt == _TRIES - 1)
     if done.files:  # one that was written anew is known again by that
         import_stream(engine, Location(stream.root, stream.key, 0))
     return done._replace(files=list(dict.fromkeys(done.files)))
@@ -84,9 +89,11 @@ def _as_long_as_now(stream: Stream, wanted: Parts) -> Parts:
     )
 
 
-def _take(store: Store, stream: Stream, wanted: Parts, done: Share, *, last: bool) -> tuple[Share, bool]:
+def _take(
+    store: Store, stream: Stream, wanted: Parts, done: Share, looked_at: Identities, *, last: bool
+) -> tuple[Share, bool]:
     """The share with what was erased at this try; and whether there is more to try for."""
-    again = False
+    again, mine = False, set[tuple[int, int]]()
     try:
         for one in parts.find(store, stream, wanted):
             note_unwiped(store)
@@ -97,22 +104,37 @@ def _take(store: Store, stream: Stream, wanted: Parts, done: Share, *, last: boo
                 done = done._replace(kept=(*done.kept, str(error)))
             else:
                 again |= piece.more
+                mine |= piece.identities
                 kept = done.kept if piece.kept is None else (*done.kept, piece.kept)
                 done = done._replace(places=done.places + piece.places, files=done.files + piece.files, kept=kept)
-        done = done._replace(files=done.files + _erase_unrecorded(stream, wanted))
+        unrecorded = [facts for facts in _unrecorded(stream, wanted) if facts.identity not in mine]
+        _refuse_unseen(unrecorded, looked_at)
+        done = done._replace(files=done.files + _erase_unrecorded(unrecorded, wanted))
     except SourceError as error:
+        again |= isinstance(error, SourceChangedError)
         done = done._replace(kept=(*done.kept, str(error)))
     return done, again
 
 
-def _erase_unrecorded(stream: Stream, wanted: Parts, *, dry_run: bool = False) -> list[str]:
-    """Overwrite texts in the stream's files that no generation is of: its .meta, and what couldn't be ingested.
-
-    Their paths come back. Raises SourceError.
-    """
+def _unrecorded(stream: Stream, wanted: Parts) -> list[Facts]:
+    """The stream's files that no generation is of: its .meta, and what couldn't be ingested. Raises SourceError."""
     if not (wanted.sources and wanted.wanted):
         return []
-    files = [facts for facts in files_of(stream) if stream.at(facts.identity) is None]
+    return [facts for facts in files_of(stream) if stream.at(facts.identity) is None]
+
+
+def _refuse_unseen(files: Sequence[Facts], looked_at: Identities) -> None:
+    """Raise SourceChangedError for a file that no importer has looked at.
+
+    It may be one that is recorded, moved, and would be taken for another one without the texts.
+    """
+    for facts in files:
+        if facts.identity not in looked_at:
+            raise SourceChangedError(f"{facts.location.path} has come meanwhile, or could not be ingested yet")
+
+
+def _erase_unrecorded(files: Sequence[Facts], wanted: Parts, *, dry_run: bool = False) -> list[str]:
+    """Overwrite texts in files; the paths of those that have any. Raises SourceError."""
     return [facts.location.path for facts in files if _overwrite(facts, wanted.wanted, dry_run=dry_run)]
 
 

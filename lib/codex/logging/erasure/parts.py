@@ -104,14 +104,14 @@ def erase(store: Store, found: Found, parts: Parts, *, last: bool) -> Done:
     Raises SourceError, SourceChangedError where the file is another by now, DatabaseError; nothing was erased then.
     """
     file = found.target.source() if parts.sources else None
-    with closing(Draft(store.connection, found.target, parts.key)) as draft:
+    with translated(store.path), closing(Draft(store.connection, found.target, parts.key)) as draft:
         if not last:
             _prepare(store, draft, found, parts)
         if file is not None:
             with opened(file) as source:
                 done = _erase_with_file(store, draft, found.target, parts, source, last=last)
                 return done._replace(files=[file.location.path])
-        with SourceFile(found.target) as beside, translated(store.path), immediate(store.connection):
+        with SourceFile(found.target) as beside, immediate(store.connection):
             current = _current(store, found.target)
             draft.check(current)
             _go_on(store, draft, current, parts, None, beside if beside.is_there else None)
@@ -121,7 +121,7 @@ def erase(store: Store, found: Found, parts: Parts, *, last: bool) -> Done:
 
 def _prepare(store: Store, draft: Draft, found: Found, parts: Parts) -> None:
     """Take what was found, and nearly all of what came since."""
-    with SourceFile(found.target) as file, translated(store.path):
+    with SourceFile(found.target) as file:
         beside = file if file.is_there else None
         draft.take(found.target, found.places, beside)
         for _ in range(_ROUNDS):
@@ -141,7 +141,7 @@ def _erase_with_file(
         draft.check_file(source)
         known = _recognised(store, target, source)
         _go_on(store, draft, known, parts, source, source)
-    with translated(store.path), immediate(store.connection):
+    with immediate(store.connection):
         current = _recognised(store, target, source) if known is None else _current(store, target)
         if known is not None and known.generation != current.generation:
             raise SourceChangedError("its record was written meanwhile")

@@ -1,42 +1,62 @@
-"""The rules: what a secret looks like, and what only looks like one."""
+"""The rules: what a secret looks like, and where it stands."""
 
 from __future__ import annotations
 
-import math
 import re
 import tomllib
+from collections.abc import Callable
 from functools import cache
 from importlib import resources
-from itertools import pairwise
 from typing import Any, NamedTuple
 
-_EXAMPLES = re.compile(
-    rb"example|sample|dummy|placeholder|change_?me|your(?:[_-]|api|key|token|secret|pass)|redacted|replace|insert|xxxx|\*\*\*|\.\.\.|<|\$\{|\{\{"
-    rb"|123456789|abcdefgh|eyJzdWIiOiIxMjM0NTY3ODkwIiwibmFtZSI6IkpvaG4g",  # the last is jwt.io's John Doe
-    re.IGNORECASE,
+from codex.logging.secrets.values import (
+    UUID,
+    entropy,
+    is_basic,
+    is_code,
+    is_example,
+    is_password,
+    is_phrase,
+    is_random,
+    is_reference,
 )
-# What stands in a URL, or beside `password`, in every tutorial.
-_WORDS = frozenset(
-    b"admin guest hidden pass passwd password password1 password123 postgres private pw pwd root secret test token user"
-    b" username mysql mongo redis rabbitmq minio none null true false string".split()
-)
-_UUID = re.compile(rb"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
-_HASH = re.compile(rb"(?:sha(?:1|256|384|512)|md5|blake2b?)[-:_]", re.IGNORECASE)
+
+_MADE: dict[str, Callable[[bytes], bool]] = {
+    "": bool,
+    "random": is_random,
+    "password": is_password,
+    "basic": is_basic,
+    "words": is_phrase,
+}
 _HASHED = re.compile(rb"(?:sha(?:1|256|384|512)|md5)[-:=]\Z", re.IGNORECASE)
+_WITHIN_ARN = re.compile(rb"(?:arn:aws|urn:)[A-Za-z0-9:/_-]{0,100}\Z")
 _OTHER_NAMES = re.compile(
-    rb"hash|digest|checksum|integrity|sha[0-9]|public|fingerprint|(?:next|page|cursor|continuation).?token|_id\Z|file|path"
-    rb"|name\Z|type\Z|tokenizer",
+    rb"hash|digest|checksum|integrity|sha[0-9]|public|fingerprint|thumbprint|publishable|csrf|xsrf|accessor|encrypted"
+    rb"|(?:next|page|cursor|continuation|sync|resume|cancel(?:lation)?|shard|pad|eos|bos|unk|cls|sep|mask).?token"
+    rb"|(?:primary|foreign|partition|sort|cache|idempotency|dedup[a-z]*|group|object|routing|row|range|index|unique|translation|i18n"
+    rb"|websocket|site|pub|host|known|kms|map|message|publickey).?key|keys?.?(?:name|vault)"
+    rb"|_id\Z|file|path|name\Z|type\Z|kind\Z|tokenizer|endpoint|(?:_|-)(?:ur[il]|arn|len|ttl|count|version|size|ref)\Z",
     re.IGNORECASE,
 )
-_IDENTIFIER = re.compile(rb"[A-Za-z_]++(?:[.-][A-Za-z_]++)*+[0-9]{0,4}")
+_OTHER_ENDS = re.compile(rb"(?:Id|Arn|Ur[il]|Ref|Version|Header|Name)\Z")
+# Names whose values may be UUIDs, as some services' keys are.
+_UUID_NAMES = re.compile(rb"passw|pwd|(?:api|access|secret|licen[sc]e).?key|secret\Z", re.IGNORECASE)
+_NEXT = re.compile(rb"&[A-Za-z_.-]{1,40}=")
+_REST = re.compile(rb"[(\[{<][^\s\"'`\\]{0,200}")
+_ELEMENT = re.compile(rb"<\\{0,8}/")
+# A value that is the name of the next one, which is looked at by itself.
+_ANOTHER = re.compile(
+    rb"[A-Za-z_.-]{0,30}?(?:key|token|secret|passw(?:or)?d|pwd)[A-Za-z_]{0,10}[=:](?!=)", re.IGNORECASE
+)
+_ASSIGNED = re.compile(rb"[\w.-]+[=:]")
 # Of an escape that is no letter or digit, or of a colour.
 _ESCAPE_END = re.compile(rb"(?:\\(?:[bfnrt]|u(?!00[2-7])[0-9A-Fa-f]{4})|\[[0-9;]{0,16}m)\Z")
-_NAME_END = re.compile(rb"[A-Za-z0-9_-]{1,40}\Z")
+_NAME_END = re.compile(rb"[A-Za-z0-9_.-]{1,40}\Z")
 _NAME_BYTES = 40
 _PLACEHOLDER = re.compile(rb"\[REDACTED:[a-z-]{0,29}\Z")
-_BEFORE = 32  # bytes
-_EXAMPLE_BYTES = 400  # in a longer one the words come by chance
-_LEAST_CHANGES = 0.25
+_PART = re.compile("@([a-z0-9]+)@")
+_BEFORE = 96  # bytes
+_SPACED_BYTES = 20  # in a token that only spaces part from its name
 
 
 class Rule(NamedTuple):
@@ -50,7 +70,8 @@ class Rule(NamedTuple):
     before: re.Pattern[bytes] | None = None
     loose: bool = False
     entropy: float = 0.0
-    random: bool = False
+    least: int = 8
+    made: str = ""
     holds: re.Pattern[bytes] | None = None
 
     def match(self, text: bytes, place: int) -> tuple[int, int] | None:
@@ -61,55 +82,62 @@ class Rule(NamedTuple):
             if found is None:
                 return None
             start = found.start()
-        if not self.loose and not self.random and not _begins_word(text, start):
+        if not self.loose and not _begins_word(text, start):
             return None
         match = self.pattern.match(text, place)
         if match is None:
             return None
+        if "name" in match.re.groupindex:
+            return self._named(match)
         group = "secret" if "secret" in match.re.groupindex else 0
         first, end = match.span(group)
         if not group:
             first = start
-        if _HASHED.search(text, max(0, first - _BEFORE), first) or _names_other(match):
+        if _HASHED.search(text, max(0, first - _BEFORE), first):
             return None
-        return (first, end) if self._is_secret(match, text[first:end]) else None
+        body = match["body"] if "body" in match.re.groupindex else text[first:end]
+        return (first, end) if self._is_secret(text[first:end], body) else None
 
-    def _is_secret(self, match: re.Match[bytes], value: bytes) -> bool:
+    def _named(self, match: re.Match[bytes]) -> tuple[int, int] | None:
+        """Where the secret is that a name tells of; None where it is none, or the name another thing's."""
+        text, quoted = match.string, match["quoted"] is not None
+        first, end = match.span("quoted" if quoted else "plain")
+        before = (max(0, match.start() - _NAME_BYTES), match.start())
+        begin = _NAME_END.search(text, *before)
+        name = (begin[0] if begin else b"") + match["name"]
+        is_other = _PLACEHOLDER.search(text, *before) or _OTHER_NAMES.search(name) or _OTHER_ENDS.search(match["name"])
+        if is_other or _WITHIN_ARN.search(text, max(0, match.start() - 2 * _BEFORE), match.start()):
+            return None
+        if not quoted and (next_one := _NEXT.search(text, first, end)):
+            end = next_one.start()
+        value = text[first:end]
+        if _ANOTHER.match(value):
+            return None
+        is_variable = name.isupper() and match["told"] == b"=" and self.made == "password" and not match["after"]
         if (
-            entropy(value) < self.entropy
-            or value.lower() in _WORDS
-            or (len(value) <= _EXAMPLE_BYTES and _EXAMPLES.search(value))
+            not quoted
+            and not is_variable
+            and is_code(value, called=bool(match["after"]) and not _ELEMENT.match(text, end))
         ):
+            return None
+        if match["after"] and match["after"] != b"<":
+            rest = _REST.match(text, end)
+            end = rest.end() if rest else end
+            value = text[first:end]
+        if match["spaced"] and (
+            name.lower() == b"pass" or _ASSIGNED.match(value) or (self.made == "random" and len(value) < _SPACED_BYTES)
+        ):
+            return None
+        if match["told"] is None and not any(0x30 <= c <= 0x39 for c in value):
+            return None
+        if is_reference(value) or (UUID.fullmatch(value) and not _UUID_NAMES.search(name)):
+            return None
+        return (first, end) if self._is_secret(value, value) else None
+
+    def _is_secret(self, value: bytes, body: bytes) -> bool:
+        if len(value) < self.least or entropy(value) < self.entropy or is_example(value):
             return False
-        if self.holds is not None and not self.holds.search(value):
-            return False
-        if self.random and not _is_random(value):
-            return False
-        names = match.groupdict()
-        if "name" not in names:
-            return True
-        is_code = not names["quote"] and (names["after"] or _IDENTIFIER.fullmatch(value))
-        is_other = _UUID.fullmatch(value) or _HASH.match(value) or b"://" in value
-        return not (is_code or is_other or value.startswith((b"/", b"./", b"~/", b"../")))
-
-
-def _names_other(match: re.Match[bytes]) -> bool:
-    """Whether the name that something is assigned to says that it is no secret."""
-    if "name" not in match.re.groupindex:
-        return False
-    before = (max(0, match.start() - _NAME_BYTES), match.start())
-    if _PLACEHOLDER.search(match.string, *before):
-        return True
-    begin = _NAME_END.search(match.string, *before)
-    name = (begin[0] if begin else b"") + match["name"]
-    return _OTHER_NAMES.search(name) is not None
-
-
-def entropy(value: bytes) -> float:
-    """Shannon's, in bits a byte."""
-    total = len(value)
-    counts = map(value.count, set(value))
-    return -sum(count / total * math.log2(count / total) for count in counts) if total else 0.0
+        return not (self.holds is not None and not self.holds.search(value)) and _MADE[self.made](body)
 
 
 def _begins_word(text: bytes, place: int) -> bool:
@@ -119,27 +147,22 @@ def _begins_word(text: bytes, place: int) -> bool:
     return _ESCAPE_END.search(text, max(0, place - 20), place) is not None
 
 
-def _is_random(value: bytes) -> bool:
-    """Whether letters and digits alternate as they do by chance, and not as they do in words and names."""
-    bare = value.translate(None, b"._/:-=")
-    kinds = [0 if 0x61 <= c <= 0x7A else 1 if 0x41 <= c <= 0x5A else 2 if 0x30 <= c <= 0x39 else 3 for c in bare]
-    if len(set(kinds)) < 2 or not {0, 1} & set(kinds):
-        return False
-    changes = sum(a != b for a, b in pairwise(kinds))
-    return changes >= _LEAST_CHANGES * (len(kinds) - 1) and not (set(kinds) == {0, 1} and changes < 0.4 * len(kinds))
-
-
 @cache
 def rules() -> tuple[Rule, ...]:
     """Those of rules.toml, specific ones first."""
-    text = (resources.files(__package__) / "rules.toml").read_text(encoding="utf-8")
-    return tuple(_rule(row) for row in tomllib.loads(text)["rule"])
+    table = tomllib.loads((resources.files(__package__) / "rules.toml").read_text(encoding="utf-8"))
+    return tuple(_rule(row, table["parts"]) for row in table["rule"])
 
 
-def _rule(row: dict[str, Any]) -> Rule:
+def _rule(row: dict[str, Any], parts: dict[str, str]) -> Rule:
     values = {**row, "anchors": tuple(str(anchor).encode() for anchor in row.get("anchors", ()))}
+    for key in ("pattern", "shape", "tail"):
+        while key in values and _PART.search(values[key]):
+            values[key] = _PART.sub(lambda part: parts[part[1]], values[key])
+        if key in values and key != "pattern":
+            values[key] = values[key].replace("{0,63}", "*").replace("{1,63}", "+")
     for key in ("pattern", "holds", "before"):
         if key in row:
             end = r"\Z" if key == "before" else ""
-            values[key] = re.compile(f"(?:{row[key]}){end}".encode())
+            values[key] = re.compile(f"(?:{values[key]}){end}".encode())
     return Rule(**values)

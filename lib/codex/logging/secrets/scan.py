@@ -15,6 +15,7 @@ from typing import NamedTuple
 from codex.logging.secrets.rules import Rule, rules
 
 OVERLAP_BYTES = 32 << 10  # no match is longer
+_BEGIN_BYTES = 2 << 10  # hold all that any match begins with
 ROUNDS = 4  # what a text hides behind more secrets than that is for the last look at a copy, which refuses it
 # A character of ASCII that needs no escape, and has one; however deep JSON lies in JSON.
 _ESCAPED = re.compile(rb"\\+(?:u00([2-7][0-9A-Fa-f])|/)")
@@ -41,13 +42,11 @@ class Scanner:
         options = re2.Options()
         options.encoding = re2.Options.Encoding.LATIN1
         options.max_mem = 64 << 20
-        self._anchored: dict[bytes, list[tuple[int, Rule]]] = {}
-        for rank, rule in enumerate(chosen):
-            for first in {anchor[:1] for anchor in rule.anchors}:
-                self._anchored.setdefault(first, []).append((rank, rule))
-        self._shaped = [
-            (rank, rule, re2.compile(rule.shape.encode(), options)) for rank, rule in enumerate(chosen) if rule.shape
-        ]
+        self._rules = tuple(chosen)
+        self._begins = re2.Set.MatchSet(options)
+        for rule in chosen:
+            self._begins.Add(_begin(rule))
+        self._begins.Compile()
         self._probe = re2.compile(b"|".join(map(_begin, chosen)), options)
         self._needless = re2.compile(rb"\\(?:u00[2-7]|/)", options)
 
@@ -72,20 +71,12 @@ class Scanner:
         hit = self._probe.search(text)
         while hit is not None:
             place = hit.start()
-            for rank, rule in self._at(text, place):
+            for rank in sorted(self._begins.Match(text[place : place + _BEGIN_BYTES])):
+                rule = self._rules[rank]
                 if place >= done.get(rule.id, 0) and (span := rule.match(text, place)):
                     done[rule.id] = span[1]
                     yield rank, *span, rule.id
             hit = self._probe.search(text, place + 1)
-
-    def _at(self, text: bytes, place: int) -> Iterator[tuple[int, Rule]]:
-        """The rules whose anchor or shape is at a place, and how early they come."""
-        for rank, rule in self._anchored.get(text[place : place + 1], ()):
-            if text.startswith(rule.anchors, place):
-                yield rank, rule
-        for rank, rule, shape in self._shaped:
-            if shape.match(text, place):
-                yield rank, rule
 
 
 def _begin(rule: Rule) -> bytes:

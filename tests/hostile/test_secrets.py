@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import closing
 from pathlib import Path
 
+import apsw
 import pytest
 
 from codex.logging.errors import ConfigError
+from codex.logging.finalize import COPY_NAME, snapshot
 from codex.logging.secrets.allow import allowed_of
 from codex.logging.secrets.scan import Scanner
-from tests.planted import secrets
+from codex.logging.secrets.search import Search
+from tests.importer import Importer
+from tests.planted import leaks, secrets, unpacked
 
 BEFORE = ("\u200b", "\u201c", "\u5bc6", "\u00a0", "\f", "\b", "\r\n", "\x1b[1;38;5;208m")
 
@@ -50,3 +55,18 @@ def test_what_may_stay_is_said_by_nobody_else(tmp_path: Path) -> None:
         make()
         with pytest.raises(ConfigError, match=r"secrets-allow is no file of 1 MiB"):
             allowed_of(database)
+
+
+def test_no_type_of_a_column_hides_a_secret(log_dir: Path, database: Path) -> None:
+    """A blob that another program keeps in the same file: it is found, and the copy is without it."""
+    (log_dir / "s.ndjson").write_text('{"message":"one"}\n')
+    with closing(Importer(log_dir, database)) as importer:
+        importer.take()
+    aws = next(one for one in secrets() if one.kind == "aws")
+    with closing(apsw.Connection(str(database))) as connection:
+        connection.execute("CREATE TABLE theirs (said BLOB)")
+        connection.execute("INSERT INTO theirs VALUES (?)", (aws.text.encode(),))
+    copy = database.parent / COPY_NAME
+    found, _ = snapshot(str(database), str(copy), Search.of(str(database)))
+    assert [(one.session_id, one.rule) for one in found] == [("theirs", "aws-access-key")]
+    assert leaks([aws], unpacked(copy)) == []

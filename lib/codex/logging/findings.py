@@ -1,6 +1,7 @@
 """Which secrets a database holds: what is new is scanned, what was found before is remembered.
 
-Scanned are the recorded bytes of each generation, its events' messages and meta, and every text of every other table.
+Scanned are the recorded bytes of each generation, its events' messages and meta, and every text and blob of every other
+table.
 """
 
 from __future__ import annotations
@@ -185,8 +186,9 @@ def _in_others(connection: apsw.Connection, search: Search) -> Iterator[Found]:
         rows: Any = connection.execute(f"SELECT * FROM {quoted}")  # noqa: S608
         for number, row in enumerate(rows, 1):
             for cell in row:
-                if isinstance(cell, str):
-                    for match, hashed in search.find(cell.encode("utf-8", "surrogatepass")):
+                text = cell.encode("utf-8", "surrogatepass") if isinstance(cell, str) else cell
+                if isinstance(text, bytes):
+                    for match, hashed in search.find(text):
                         yield Found(str(name), 0, number, match.rule, hashed, match.start, match.end - match.start)
 
 

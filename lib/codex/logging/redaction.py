@@ -158,13 +158,25 @@ def _copy_rows(
 
 
 def _without_secrets(row: tuple[Any, ...], search: Search) -> tuple[Any, ...]:
-    return tuple(redacted_text(cell, search) if isinstance(cell, str) else cell for cell in row)
+    return tuple(_cell_without(cell, search) for cell in row)
+
+
+def _cell_without(cell: object, search: Search) -> object:
+    if isinstance(cell, str):
+        return redacted_text(cell, search)
+    return _redacted(cell, search) if isinstance(cell, bytes) else cell
 
 
 def redacted_text(text: str, search: Search) -> str:
     """A text with placeholders in the places of its secrets."""
-    data, parts, place = text.encode("utf-8", "surrogatepass"), [], 0
+    data = text.encode("utf-8", "surrogatepass")
+    redacted = _redacted(data, search)
+    return text if redacted is data else redacted.decode("utf-8", "surrogatepass")
+
+
+def _redacted(data: bytes, search: Search) -> bytes:
+    parts, place = [], 0
     for match, hashed in search.find(data):
         parts += [data[place : match.start], placeholder(match.rule, hashed).encode()]
         place = match.end
-    return text if not parts else b"".join([*parts, data[place:]]).decode("utf-8", "surrogatepass")
+    return data if not parts else b"".join([*parts, data[place:]])

@@ -271,7 +271,8 @@ BEGIN
         IF NOT FOUND THEN
             SELECT s.id INTO STRICT x.stream FROM codex_sink.streams AS s WHERE s.host_id = host AND s.local = x.stream;
             number := nextval('codex_sink.generations_id_seq');
-            INSERT INTO codex_sink.generations (id, host_id, local, stream, began, "offset", seq, lines, chain, committed_at)
+            INSERT INTO codex_sink.generations (id, host_id, local, stream, began, "offset", seq, lines, chain,
+                                                committed_at)
             VALUES (number, host, x.local, x.stream, x.began, 0, 0, 0, '', 0)
             ON CONFLICT (host_id, local) DO NOTHING;
         END IF;
@@ -348,7 +349,8 @@ BEGIN
 EXCEPTION WHEN duplicate_object OR unique_violation THEN
     NULL;  -- somebody made them in another database meanwhile
 END $$;
-REVOKE ALL ON FUNCTION codex_sink.make_partition, codex_sink.arrive, codex_sink.watermarks, codex_sink.advance FROM PUBLIC;
+REVOKE ALL ON FUNCTION codex_sink.make_partition, codex_sink.arrive, codex_sink.watermarks, codex_sink.advance
+    FROM PUBLIC;
 GRANT USAGE ON SCHEMA codex_sink TO codex_writer;
 GRANT SELECT ON codex_sink.steps TO codex_writer;
 GRANT INSERT ON codex_sink.events, codex_sink.ingest_rejects TO codex_writer;

@@ -35,7 +35,7 @@ SELECT g.id, g.stream, g."offset", g.seq, g.lines, g.chain, g.began, g.committed
        n.id AS superseded_by, g.local, g.host_id
 FROM codex_sink.generations AS g
 LEFT JOIN codex_sink.generations AS n ON n.host_id = g.host_id AND n.local = g.superseded_by_local
-WHERE g.host_id = ANY(ARRAY(SELECT h.host_id FROM codex.shown_hosts AS h));
+WHERE g.host_id = ANY(ARRAY(SELECT h.host_id FROM codex_sink.hosts AS h WHERE codex.is_shown(h.host_id)));
 
 -- Of each generation that stands the last event that is here, which is moved with what comes.
 CREATE VIEW codex.arrived AS
@@ -59,7 +59,7 @@ SELECT e.id, e.ts, e.role COLLATE "C" AS role, e.kind COLLATE "C" AS kind,
        e.tool COLLATE "C" AS tool, e.model COLLATE "C" AS model, e.call_id, e.parent, e."offset", e.length, e.generation,
        e.seq, e.part, e.inherited, e.host_id, e.session_id AS home
 FROM codex_sink.events AS e
-WHERE e.host_id = ANY(ARRAY(SELECT h.host_id FROM codex.shown_hosts AS h))
+WHERE e.host_id = ANY(ARRAY(SELECT h.host_id FROM codex_sink.hosts AS h WHERE codex.is_shown(h.host_id)))
   AND e.generation <> ALL(ARRAY(SELECT t.generation FROM codex_sink.tombstones AS t));
 
 CREATE VIEW codex.ingest_rejects AS

@@ -113,14 +113,14 @@ GRANT EXECUTE ON FUNCTION codex_sink.index_words TO codex_writer;
 CREATE VIEW codex.words AS
 SELECT w.id, w.length, w.words, g.host_id, w.session_id AS home
 FROM codex_sink.words AS w JOIN codex_sink.generations AS g ON g.id = w.id >> 40 AND g.superseded_by_local IS NULL
-WHERE g.host_id = ANY(ARRAY(SELECT h.host_id FROM codex.shown_hosts AS h))
+WHERE g.host_id = ANY(ARRAY(SELECT h.host_id FROM codex_sink.hosts AS h WHERE codex.is_shown(h.host_id)))
   AND g.id <> ALL(ARRAY(SELECT t.generation FROM codex_sink.tombstones AS t));
 
 CREATE VIEW codex.indexed AS
 SELECT g.id AS generation, w.events, w.words, g.host_id
 FROM codex_sink.search_watermarks AS w
 JOIN codex_sink.generations AS g ON g.id = w.generation AND g.superseded_by_local IS NULL
-WHERE g.host_id = ANY(ARRAY(SELECT h.host_id FROM codex.shown_hosts AS h))
+WHERE g.host_id = ANY(ARRAY(SELECT h.host_id FROM codex_sink.hosts AS h WHERE codex.is_shown(h.host_id)))
   AND g.id <> ALL(ARRAY(SELECT t.generation FROM codex_sink.tombstones AS t));
 
 CREATE VIEW codex.unindexed AS
@@ -130,7 +130,7 @@ FROM codex_sink.generations AS g
 LEFT JOIN codex_sink.search_watermarks AS w ON w.generation = g.id
 WHERE g.superseded_by_local IS NULL AND g.how IS DISTINCT FROM 'purged'
   AND (g.id << 40) | (g.sent_event & 1099511627775) > coalesce(w.event, g.id << 40)
-  AND g.host_id = ANY(ARRAY(SELECT h.host_id FROM codex.shown_hosts AS h));
+  AND g.host_id = ANY(ARRAY(SELECT h.host_id FROM codex_sink.hosts AS h WHERE codex.is_shown(h.host_id)));
 
 -- What a phrase is searched by; with is_prefix its last word stands for all that begin like it.
 CREATE FUNCTION codex.phrase(phrase text, is_prefix boolean) RETURNS tsquery

@@ -6,7 +6,7 @@ import socket
 from collections.abc import Iterator
 from contextlib import closing, suppress
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import pytest
 
@@ -36,6 +36,17 @@ def test_a_redirect_leads_nowhere_else(page: Page) -> None:
         assert urlsplit(location).netloc == "", location
         assert "a=b" not in answer.headers["set-cookie"]
         assert answer.headers["location"].isprintable()
+
+
+def test_no_value_of_any_size_is_made(page: Page) -> None:
+    """A query that asks for a value of 900 MB, or makes one piece by piece, is refused."""
+    page.start("--no-token")
+    pieces = (
+        "with n(i) as (select 1 union all select i+1 from n limit 900) select group_concat(zeroblob(1000000)) from n"
+    )
+    for query in ("select zeroblob(900000000)", pieces):
+        answer = page.ask(f"/record?sql={quote(query)}")
+        assert (answer.status, "string or blob too big" in answer.body) == (400, True), answer.status
 
 
 def test_odd_requests_end_nothing(page: Page) -> None:

@@ -16,6 +16,8 @@ from urllib.parse import quote
 from datasette.app import Datasette
 from datasette.database import Database
 
+_LONGEST_VALUE = 128 << 20  # bytes: twice the longest line
+
 
 class Current:
     """One thread's connection to the file at a path; `identity` is that file's."""
@@ -71,5 +73,7 @@ class Record(Database):
 
 
 def connect(path: str) -> sqlite3.Connection:
-    """Open it for reading; never `immutable`: it changes while it is read."""
-    return sqlite3.connect(f"file:{quote(path)}?mode=ro", uri=True, check_same_thread=False)
+    """Open it for reading; never `immutable`: it changes while it is read. A query makes no value of any size."""
+    connection = sqlite3.connect(f"file:{quote(path)}?mode=ro", uri=True, check_same_thread=False)
+    connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _LONGEST_VALUE)
+    return connection

@@ -14,7 +14,7 @@ import click
 
 from codex.logging import config, statement
 from codex.logging.errors import CodexLoggingError, ConfigError, DatabaseError, SourceError
-from codex.logging.plain import plain_json
+from codex.logging.plain import counted, plain_json
 from codex.logging.purge import DAY_SECONDS, Purged, Wish
 from codex.logging.purge import purge as purge_streams
 from codex.logging.rebuild import begin, end, swap_in
@@ -22,11 +22,12 @@ from codex.logging.rebuild import rebuild as rebuild_into
 from codex.logging.restore import chosen_generations, restored, session_streams
 from codex.logging.secrets.placeholder import known_key
 from codex.logging.statement import Held, Wanted
+from codex.logging.store import legacy
 from codex.logging.store.connection import open_reader, translated
 from codex.logging.store.redactions import formers
 from codex.logging.store.sqlite import Store
 from codex.logging.targets import Finding, Target, orphans, targets
-from codex.logging.terminal import db_option, json_option, progress, tell, tell_json
+from codex.logging.terminal import db_option, json_option, progress, resumable, tell, tell_json
 from codex.logging.verify import check
 from codex_ingestd.instance import Instance
 
@@ -48,8 +49,8 @@ Advance = Callable[[int], None]
 def verify(sessions: tuple[str, ...], db: str | None, deep: bool, against: str | None, as_json: bool) -> int:
     """Check that the record is whole, and that it is what the sources say.
 
-    For each life of each file: bytes are events, rejects or what is pending; the chain of the recorded bytes holds;
-    and the file, where it is still there, holds the same bytes. May run beside a daemon.
+    For each generation, which is one life of one file: bytes are events, rejects or what is pending; the chain of the
+    recorded bytes holds; and the file, where it is still there, holds the same bytes. May run beside a daemon.
 
     Exit codes: 0 clean, 1 findings, 2 it could not be checked.
     """
@@ -142,8 +143,12 @@ def _report(
         tell(f"… and {len(found) - _SHOWN} more: --json shows them")
     if summary["unproven"]:
         tell("note: there is no key beside the database: what was taken out of it isn't held against the sources")
-    facts = (f"{number} {name.replace('_', ' ')}" for name, number in summary.items() if number and name != "seconds")
-    tell(f"{', '.join(facts) or 'nothing recorded'}: {len(found)} findings in {summary['seconds']:.2f} s")
+    facts = (
+        counted(len(chosen), "generation") if name == "generations" else f"{number} {name.replace('_', ' ')}"
+        for name, number in summary.items()
+        if number and name != "seconds"
+    )
+    tell(f"{', '.join(facts) or 'nothing recorded'}: {counted(len(found), 'finding')} in {summary['seconds']:.2f} s")
 
 
 def _source_size(target: Target) -> int | None:
@@ -161,12 +166,16 @@ def _source_size(target: Target) -> int | None:
 )
 @click.argument("session")
 @db_option
-@click.option("--generation", type=int, metavar="N", help="This life of the file alone, a superseded one too.")
+@click.option(
+    "--generation", type=int, metavar="N", help="This generation (one life of the file) alone, a superseded one too."
+)
 @click.option("-o", "--output", type=click.Path(dir_okay=False), help="Write to this new file.")
 def restore(session: str, db: str | None, generation: int | None, output: str | None) -> int:
     """Give a session's NDJSON back, byte for byte, also when its file is long gone.
 
-    Without --generation: all lives in the default view, one after the other, oldest first.
+    Without --generation: all of them in the default view, one after the other, oldest first.
+
+    Exit codes: 0 done, 1 its bytes are gone, 2 bad usage, or no such session, generation or database.
     """
     database = config.resolve_database(db)
     with closing(open_reader(database)) as connection, translated(database):
@@ -198,7 +207,7 @@ def _write_new(path: str, pieces: Iterator[bytes]) -> int:
             os.fsync(file.fileno())
         os.replace(part, path)
     except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror}") from error
+        raise ConfigError(f"{path}: {error.strerror}", hint="Choose another place with -o.") from error
     finally:
         with suppress(OSError):
             os.unlink(part)
@@ -228,14 +237,15 @@ def rebuild(db: str | None, built: str | None) -> int:
             closing(open_reader(database)) as old,
             closing(begin(old, part, discard=built is None)) as new,
         ):
-            found = _rebuild(old, new)
+            with resumable("nothing was swapped; the next rebuild goes on where this one stopped"):
+                found = _rebuild(old, new)
             if not found:
                 end(new)
         for finding in found:
             where = f"generation {finding.generation}, bytes {finding.offset} to {finding.end}"
             tell(f"{finding.session_id}: {finding.kind}: {where}: {finding.detail}", err=True)
         if found:
-            tell(f"nothing was swapped: {len(found)} findings; what could be built is {part}", err=True)
+            tell(f"nothing was swapped: {counted(len(found), 'finding')}; what could be built is {part}", err=True)
             return 1
         if built is not None:
             tell(f"built {part}")
@@ -264,10 +274,12 @@ def _rebuild(old: apsw.Connection, new: Store) -> list[Finding]:
 @click.option("--append", "path", type=click.Path(dir_okay=False), help="Also append it to this file.")
 @click.option("--pipe", metavar="COMMAND", help="Also give it to this shell command's standard input.")
 def checkpoint(db: str | None, path: str | None, pipe: str | None) -> int:
-    """Print a statement of what the record is now: each life's length, lines and chain.
+    """Print a statement of what the record is now: each generation's length, lines and chain.
 
     `verify --against FILE` later proves that the record only grew since. Keep statements off this host: one who may
     write the database may write a file beside it too.
+
+    Exit codes: 0 done, 1 the command of --pipe failed, 2 bad usage, or no database.
     """
     database = config.resolve_database(db)
     with closing(open_reader(database)) as connection, translated(database):
@@ -277,12 +289,17 @@ def checkpoint(db: str | None, path: str | None, pipe: str | None) -> int:
         try:
             statement.append(path, line)
         except OSError as error:
-            raise ConfigError(f"{path}: {error.strerror}") from error
+            raise ConfigError(
+                f"{path}: {error.strerror}", hint="The statement is on standard output all the same: keep that."
+            ) from error
     if pipe is not None:
         given = line.encode() + b"\n"
         code = subprocess.run(pipe, shell=True, input=given, check=False).returncode  # noqa: S602 - a flag, typed by hand
         if code:
-            raise CodexLoggingError(f"the command for the statement ended with {code}: {pipe}")
+            raise CodexLoggingError(
+                f"the command for the statement ended with {code}: {pipe}",
+                hint="The statement is on standard output all the same: keep that.",
+            )
     return 0
 
 
@@ -307,7 +324,7 @@ def purge(
     With --rows nothing of them is left in the database's files either: those are written anew, which takes as much
     room again, and time. Copies of the database, made by finalize, rebuild or a backup, keep what they have.
 
-    Exit codes: 0 done, 1 something had to stay, 2 no database.
+    Exit codes: 0 done, 1 something had to stay, 2 bad usage, or no such session or database.
     """
     config.refuse_test_mode()
     database = config.resolve_database(db)
@@ -317,6 +334,7 @@ def purge(
     results: list[Purged] = []
     try:
         with closing(Store(database)) as store:
+            _refuse_unknown(store, sessions)
             results.extend(purge_streams(store, wish))
     finally:
         if as_json:
@@ -326,12 +344,20 @@ def purge(
     return int(any(result.kept_because for result in results))
 
 
+def _refuse_unknown(store: Store, sessions: Sequence[str]) -> None:
+    """Raises NoSuchSessionError for a session of which there is nothing: no stream, no log, no row of a forerunner."""
+    for session_id in sessions:
+        log = os.path.join(config.resolve_log_dir(), f"{session_id}.ndjson")
+        if not (os.path.lexists(log) or legacy.count(store.connection, session_id)):
+            session_streams(store.connection, session_id)
+
+
 def _show_purged(results: list[Purged], wish: Wish) -> None:
     word = "would go" if wish.dry_run else "gone"
     for result in results:
         tell(result.as_text(wish))
     gone = sum(result.kept_because is None for result in results)
-    tell(f"{gone} sessions {word}, {len(results) - gone} kept")
+    tell(f"{counted(gone, 'session')} {word}, {len(results) - gone} kept")
 
 
 commands = (verify, restore, rebuild, checkpoint, purge)

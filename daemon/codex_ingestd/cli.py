@@ -15,7 +15,7 @@ import click
 
 from codex.logging import terminal
 from codex.logging.config import WRITABLE_BY_OTHERS, lets_others_write, refuse_test_mode
-from codex.logging.plain import one_line
+from codex.logging.plain import counted, one_line
 from codex.logging.terminal import tell, tell_json
 from codex_ingestd import audit, log
 from codex_ingestd.doctor.command import doctor
@@ -23,7 +23,7 @@ from codex_ingestd.finalize_command import finalize
 from codex_ingestd.forward.children import Forwarding
 from codex_ingestd.forward.command import forward
 from codex_ingestd.health.judge import Facts, Sink
-from codex_ingestd.health.status import SHOWN_FINDINGS, Status, read_status
+from codex_ingestd.health.status import SHOWN_FINDINGS, Status, StreamStatus, read_status
 from codex_ingestd.hooks.hook import chosen
 from codex_ingestd.install.command import install, uninstall
 from codex_ingestd.service import Plan, Service
@@ -32,12 +32,30 @@ from codex_ingestd.settings.keys import KEYS
 from codex_ingestd.settings.values import Settings, load, needs_restart
 
 _SHOWN = 40
+# What is told of each stream, and from how many columns of a terminal on.
+_COLUMNS = {
+    "session": 0,
+    "state": 0,
+    "offset": 80,
+    "size": 80,
+    "lag": 0,
+    "lines": 80,
+    "rejects": 60,
+    "last commit": 120,
+    "error": 0,
+}
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="\b\nExamples:\n  codex-ingestd run\n  codex-ingestd status\n  codex-ingestd doctor",
+)
 @click.version_option(package_name="codex-ingestd")
 def command() -> None:
-    """Carry what coding agents append as NDJSON into SQLite, once, exactly, and provably."""
+    """Carry what coding agents append as NDJSON into SQLite, once, exactly, and provably.
+
+    Reading is `codex-logs`. Each command's --help has examples and exit codes.
+    """
 
 
 @command.command(
@@ -84,7 +102,10 @@ def once(file: str | None, **flags: Any) -> int:
     service = Service(settings.db, Plan(settings.folders, settings.formats, redact=settings.redacts))
     events, rejects = service.once()
     seconds = time.perf_counter() - began
-    tell(f"{events} new rows, {rejects} rejects in {seconds:.2f} s into {settings.db}")
+    tell(f"{counted(events, 'new row')}, {counted(rejects, 'reject')} in {seconds:.2f} s into {settings.db}")
+    for folder in settings.folders:
+        if not os.path.isdir(folder):
+            tell(f"{folder} isn't there: name the folder of the logs with --watch.", err=True)
     return int(bool(service.failures))
 
 
@@ -94,6 +115,8 @@ def once(file: str | None, **flags: Any) -> int:
 @click.option("--all", "everything", is_flag=True, help=f"Every stream, not only the latest {_SHOWN}.")
 def status(file: str | None, as_json: bool, everything: bool, **flags: Any) -> int:
     """Show whether a daemon runs and is well, and how far each stream is. Works without a daemon too.
+
+    Offset, size and lag are bytes; times are UTC. A narrow terminal shows the columns that tell most.
 
     Exit codes: 0 a daemon runs and is well, 1 it doesn't or isn't: the reasons are shown, 2 there is no database.
     """
@@ -156,9 +179,16 @@ def _daemon(facts: Facts | None) -> str:
 
 
 def _forwarded(sink: Sink, is_noted: bool) -> str:
-    lag = f"lag {sink.bytes} bytes" + (f" in {sink.generations} generations" if sink.generations else "")
+    lag = f"lag {sink.bytes} bytes" + (f" in {counted(sink.generations, 'generation')}" if sink.generations else "")
     state = f"no daemon forwards to it now, {lag} when last noted" if is_noted else f"{sink.state}, {lag}"
     return f"{sink.name}: {state}{f': {sink.error}' if sink.error else ''}"
+
+
+def _fact(stream: StreamStatus, column: str) -> str | int:
+    fact: str | int | None = stream._asdict()[
+        {"session": "session_id", "last commit": "committed_at"}.get(column, column)
+    ]
+    return "" if fact is None else fact
 
 
 def _show(answer: Status, everything: bool) -> None:
@@ -178,18 +208,14 @@ def _show(answer: Status, everything: bool) -> None:
     shown = sorted(answer.streams, key=lambda stream: (stream.lag == 0, stream.error is None, stream.session_id))
     if not everything:
         shown = shown[:_SHOWN]
-    table = Table(box=None, pad_edge=False)
-    for name in ("session", "state"):
-        table.add_column(name, no_wrap=True)
-    for name in ("offset", "size", "lag", "lines", "rejects"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for name in ("last commit", "error"):
-        table.add_column(name)
-    for stream in shown:
-        numbers = (stream.offset, stream.size, stream.lag, stream.lines, stream.rejects)
-        facts = (stream.session_id, stream.state, *numbers, stream.committed_at, stream.error or "")
-        table.add_row(*(one_line(str(fact)) for fact in facts))
     console = Console(width=None if sys.stdout.isatty() else 200, highlight=False, markup=False)
+    columns = [name for name, least in _COLUMNS.items() if console.width >= least]
+    table = Table(box=None, pad_edge=False)
+    for name in columns:
+        is_number = isinstance(_fact(shown[0], name) if shown else "", int)
+        table.add_column(name, justify="right" if is_number else "left", no_wrap=name != "error")
+    for stream in shown:
+        table.add_row(*(one_line(str(_fact(stream, name))) for name in columns))
     console.print(table)
     if len(shown) < len(answer.streams):
         tell(f"… and {len(answer.streams) - len(shown)} more: --all shows them")

@@ -8,6 +8,7 @@ import click
 
 from codex.logging import config
 from codex.logging import finalize as library
+from codex.logging.plain import counted
 from codex.logging.terminal import db_option, json_option, tell, tell_json
 
 
@@ -47,7 +48,8 @@ def finalize(db: str | None, log_dir: str | None, allow_secrets: bool, as_json: 
     if config.test_mode():
         tell("TEST_MODE: nothing was written", err=True)
         return 0
-    tell(f"{done.copy}: copied in {seconds:.2f} s, {done.rows} new rows, {len(done.staged)} files staged")
+    came = f"{counted(done.rows, 'new row')}, {counted(len(done.staged), 'file')} staged"
+    tell(f"{done.copy}: copied in {seconds:.2f} s, {came}")
     if done.backup is not None:
         tell(f"{done.backup}: copied as well")
     return _code(done)

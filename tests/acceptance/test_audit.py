@@ -147,10 +147,10 @@ def test_restore_overwrites_nothing_and_leaves_no_halves(audited: Path) -> None:
 
 
 def test_restore_of_what_is_not_there(audited: Path) -> None:
-    """Exit code 1, and what there is instead."""
+    """Exit code 2, and what there is instead."""
     for arguments, hint in {"oen": "Did you mean one?", "one --generation 9": "It has 1, 2."}.items():
         result = shell(f"codex-ingestd restore --db session_logs.db {arguments}", audited)
-        assert (result.returncode, hint in result.stderr, result.stdout) == (1, True, "")
+        assert (result.returncode, hint in result.stderr, result.stdout) == (2, True, "")
 
 
 def test_raw_gives_each_physical_line(audited: Path) -> None:
@@ -160,7 +160,7 @@ def test_raw_gives_each_physical_line(audited: Path) -> None:
     for number, line in enumerate(lines, 1):
         command = [BIN / "codex-logs", "raw", "two", str(number), "--db", "session_logs.db"]
         assert subprocess.run(command, cwd=audited, capture_output=True, check=True).stdout == line
-    assert shell("codex-logs raw two 8 --db session_logs.db", audited).returncode == 1
+    assert shell("codex-logs raw two 8 --db session_logs.db", audited).returncode == 2
 
 
 @pytest.mark.skipif(not SAMPLES, reason="the recorded sessions are not here")

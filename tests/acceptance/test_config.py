@@ -45,7 +45,7 @@ def test_every_command_goes_by_the_file(tmp_path: Path) -> None:
     (tmp_path / "logs").mkdir()
     (tmp_path / "logs" / "s.ndjson").write_text('{"message":"hello"}\n')
     (tmp_path / "codex-ingestd.toml").write_text('watch = "logs"\ndb = "kept.db"\n')
-    assert "1 new rows" in succeed("codex-ingestd once", tmp_path)
+    assert "1 new row" in succeed("codex-ingestd once", tmp_path)
     assert "hello" in succeed("codex-logs", tmp_path)
     assert json.loads(shell("codex-ingestd status --json", tmp_path).stdout)["database"] == f"{tmp_path}/kept.db"
     succeed("codex-ingestd verify", tmp_path)

@@ -90,7 +90,7 @@ def test_without_a_daemon_the_test_brings_its_own(daemon: Daemon) -> None:
     assert os.listdir(daemon.database.parent) == [daemon.log_dir.name]
     text = shell("codex-ingestd doctor --no-append", daemon.database.parent).stdout
     assert "warning  daemon        no daemon serves this database\n" in text
-    assert text.endswith("0 problems, 1 warnings\n")
+    assert text.endswith("0 problems, 1 warning\n")
     assert "\033" not in text
 
 

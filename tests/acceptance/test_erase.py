@@ -207,7 +207,7 @@ def test_it_asks_at_a_terminal(workspace: Path, answer: str, left: list[str]) ->
     result = subprocess.run(command, cwd=workspace, stdin=theirs, capture_output=True, text=True, timeout=60)
     os.close(theirs)
     os.close(ours)
-    assert "of 1 lines: 2" in result.stderr
+    assert "of 1 line (#2)" in result.stderr
     assert [text for text in said(workspace, "s") if text == TEXT] == left
     assert result.returncode == (130 if left else 0)
 

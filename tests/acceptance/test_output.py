@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.commands import shell, succeed
+from tests.commands import UNPRIVILEGED, shell, succeed
 
 PRINTING = (
     "codex-logs sessions",
@@ -53,3 +53,40 @@ def test_nothing_found_is_said_in_lines(folder: Path) -> None:
     lines = shell("codex-logs search nowhere", folder).stderr.splitlines()
     assert lines[0] == "Nothing found."
     assert len(lines) == 2
+
+
+@pytest.mark.parametrize(
+    ("command", "code"),
+    [
+        ("codex-logs --session-id nope", 0),
+        ("codex-logs errors", 0),
+        ("codex-logs raw demo 99", 2),
+        ("codex-logs show nope", 2),
+        ("codex-logs pack nope", 2),
+        ("codex-ingestd restore nope", 2),
+        ("codex-ingestd restore demo --generation 99", 2),
+        ("codex-ingestd verify nope", 2),
+        ("codex-ingestd purge --days 0 --session nope", 2),
+    ],
+)
+def test_what_is_not_there_is_said(folder: Path, command: str, code: int) -> None:
+    """Where nothing is asked for by name that is fine; and what doesn't exist can't be named."""
+    result = shell(command, folder)
+    assert result.returncode == code
+    assert result.stderr
+
+
+def test_what_may_not_be_read_is_not_called_missing(folder: Path) -> None:
+    """A folder that can't be entered, a file that can't be read, a folder in the database's place."""
+    hidden, closed = folder / "hidden", folder / "closed.db"
+    hidden.mkdir(mode=0o000)
+    closed.touch(mode=0o000)
+    entering = shell(f"{UNPRIVILEGED} codex-logs sessions --db {hidden}/x.db", folder)
+    reading = shell(f"{UNPRIVILEGED} codex-logs sessions", folder, {"CODEX_LOG_DB_PATH": str(closed)})
+    assert f"error: {hidden}/x.db: Permission denied" in entering.stderr
+    assert f"error: {closed}: this user may not read it" in reading.stderr
+    for result in (entering, reading):
+        assert result.returncode == 1
+        assert "right to read" in result.stderr
+    result = shell("codex-logs sessions --db .", folder)
+    assert (result.returncode, result.stderr.splitlines()[0]) == (2, f"error: {folder} is a folder")

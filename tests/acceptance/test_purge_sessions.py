@@ -59,8 +59,8 @@ def test_old_sessions_go(folder: Path) -> None:
     """Files and rows of sessions at rest for that long go, 30 days where nothing is said; tombstones stay."""
     told = succeed(PURGE, folder)
     assert told.splitlines() == [
-        "edited: gone: 1 files and 49 bytes of rows",
-        "old: gone: 1 files and 46 bytes of rows",
+        "edited: gone: 1 file and 49 bytes of rows",
+        "old: gone: 1 file and 46 bytes of rows",
     ]
     assert files(folder) == ["new"]
     assert query(folder, "SELECT session_id FROM session_events") == [("new",)]
@@ -97,7 +97,7 @@ def test_files_that_a_daemon_watches_under_another_name_are_known(folder: Path) 
 
 def test_dry_run_removes_nothing(folder: Path) -> None:
     """--dry-run says the same, and does nothing; --days counts."""
-    assert "old: would go: 1 files and 46 bytes of rows\n" in succeed(f"{PURGE} --days 39 --dry-run", folder)
+    assert "old: would go: 1 file and 46 bytes of rows\n" in succeed(f"{PURGE} --days 39 --dry-run", folder)
     assert succeed(f"{PURGE} --days 41 --dry-run", folder) == ""
     assert files(folder) == ["edited", "new", "old"]
     assert query(folder, "SELECT count(*) FROM session_events") == [(3,)]
@@ -160,7 +160,7 @@ def test_rows_of_a_forerunner_go_too(tmp_path: Path, command: str) -> None:
         connection.execute("CREATE TABLE codex_log (session_id TEXT, event TEXT, summary TEXT, ts TEXT)")
         connection.execute("INSERT INTO codex_log VALUES ('only logged', 'start', '', '2020-01-01T00:00:00+00:00')")
     import_all(tmp_path / ".codex" / "sessions", path)
-    expected = ["gone: {}: 2500 rows of a forerunner", "only logged: {}: 1 rows of a forerunner"]
+    expected = ["gone: {}: 2500 rows of a forerunner", "only logged: {}: 1 row of a forerunner"]
     assert succeed(f"{command} --dry-run", tmp_path).splitlines()[:2] == [line.format("would go") for line in expected]
     assert succeed(f"{command}", tmp_path).splitlines()[:2] == [line.format("gone") for line in expected]
     assert query(tmp_path, "SELECT DISTINCT session_id, message FROM session_events ORDER BY 2") == [

@@ -155,9 +155,9 @@ def test_1_1_import(tmp_path: Path, command: str) -> None:
         write(tmp_path / "logs" / f"{name}.ndjson", name)
     place = "--log-dir logs --db made.db"
     query = "SELECT session_id, seq, message FROM session_events ORDER BY 1"
-    assert "1 files, 1 new rows" in succeed(f"{command} --session a {place}", tmp_path)
+    assert "1 file, 1 new row" in succeed(f"{command} --session a {place}", tmp_path)
     assert rows(tmp_path, query, "made.db") == [("a", 1, "a")]
-    assert "2 files, 1 new rows" in succeed(f"{command} --all {place}", tmp_path)
+    assert "2 files, 1 new row" in succeed(f"{command} --all {place}", tmp_path)
     assert rows(tmp_path, query, "made.db") == [("a", 1, "a"), ("b", 1, "b")]
 
 
@@ -212,9 +212,9 @@ def test_3_3_log_folder(tmp_path: Path) -> None:
     env = {"CODEX_SESSION_LOG_DIR": "deep/logs"}
     python("from codex.logging import log_event; log_event('s', 'user', 'here')", tmp_path, env)
     assert "user: here" in succeed("codex-logs --session-id s", tmp_path, env)
-    assert "1 new rows" in succeed("codex-import-ndjson --session s", tmp_path, env)
+    assert "1 new row" in succeed("codex-import-ndjson --session s", tmp_path, env)
     write(tmp_path / "deep" / "logs" / "s.ndjson", "more")
-    assert "1 new rows" in succeed("codex-ingestd once", tmp_path, env)
+    assert "1 new row" in succeed("codex-ingestd once", tmp_path, env)
     assert not (tmp_path / SESSIONS).exists()
 
 

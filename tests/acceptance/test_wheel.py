@@ -24,6 +24,6 @@ def test_commands_run_from_a_fresh_environment(wheel: Path, tmp_path: Path) -> N
     succeed(f"'{sys.executable}' -m venv env && env/bin/pip install --quiet '{wheel}'", tmp_path)
     write = "from codex.logging import log_event; log_event('s1', 'user', 'hello')"
     succeed(f'env/bin/python -I -c "{write}"', tmp_path)
-    assert "1 new rows" in succeed("env/bin/codex-ingestd once", tmp_path)
+    assert "1 new row" in succeed("env/bin/codex-ingestd once", tmp_path)
     assert "0 new rows" in succeed("env/bin/codex-import-ndjson --all", tmp_path)
     assert "user: hello" in succeed("env/bin/codex-logs --tail 1", tmp_path)

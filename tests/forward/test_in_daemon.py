@@ -146,7 +146,7 @@ def test_an_outage_is_told_of_with_what_waits(daemon: Daemon) -> None:
         _append(daemon, "2")
         wait_for(lambda: _sink(daemon)["state"] == "waiting" and _sink(daemon)["bytes"], what="what waits")
         shown = shell(f"codex-ingestd status --db '{daemon.database}'", daemon.log_dir).stdout
-        assert re.search(r"^forward .*: (waiting|connecting), lag \d+ bytes in 1 generations", shown, re.MULTILINE)
+        assert re.search(r"^forward .*: (waiting|connecting), lag \d+ bytes in 1 generation", shown, re.MULTILINE)
         server.start()
         _wait_for_count(url, 2)
         wait_for(lambda: b"forwarding again" in daemon.log.read_bytes(), what="word of it")

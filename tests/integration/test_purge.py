@@ -358,12 +358,12 @@ def test_the_command(log_dir: Path, database: Path, tmp_path: Path) -> None:
     assert shell(command, tmp_path, {"TEST_MODE": "1"}).returncode == 2
     assert (
         succeed(f"{command} --session old --dry-run", tmp_path)
-        == "old: would go: 1 files\n1 sessions would go, 0 kept\n"
+        == "old: would go: 1 file\n1 sessions would go, 0 kept\n"
     )
     result = shell(command, tmp_path)
-    assert (result.returncode, result.stdout.splitlines()[-1]) == (1, "1 sessions gone, 1 kept")
+    assert (result.returncode, result.stdout.splitlines()[-1]) == (1, "1 session gone, 1 kept")
     assert sorted(path.stem for path in log_dir.glob("*.ndjson")) == ["new", "open"]
     assert succeed(f"codex-ingestd restore old --db {database}", tmp_path) == secret("old").decode()
-    assert succeed(f"{command} --session old --rows", tmp_path).endswith("1 sessions gone, 0 kept\n")
+    assert succeed(f"{command} --session old --rows", tmp_path).endswith("1 session gone, 0 kept\n")
     result = shell(f"codex-ingestd restore old --db {database}", tmp_path)
     assert (result.returncode, result.stdout, "was purged" in result.stderr) == (1, "", True)

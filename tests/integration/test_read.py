@@ -12,12 +12,13 @@ from pathlib import Path
 import apsw
 import pytest
 
+from codex.logging.errors import NoSuchSessionError
 from codex.logging.plain import one_line, visible
 from codex.logging.reading import reading
 from codex.logging.store.connection import open_reader
 from codex.logs.read.events import Event, Filters, count, event, event_at, events, every, newest
 from codex.logs.read.following import Following
-from codex.logs.read.sessions import NoSuchSessionError, find
+from codex.logs.read.sessions import find
 from tests.daemon import wait_for
 from tests.importer import Importer
 

@@ -11,6 +11,7 @@ import click
 
 from codex.logging import config, config_file
 from codex.logging.config import test_mode
+from codex.logging.plain import counted
 from codex.logging.terminal import json_option, tell, tell_json
 from codex_ingestd.doctor import trial
 from codex_ingestd.doctor.checks import Finding, configuration, look
@@ -22,7 +23,7 @@ from codex_ingestd.settings.values import examine
 _COLOURS = {"fine": "green", "note": None, "warning": "yellow", "problem": "red"}
 
 
-@click.command(epilog="\b\nExamples:\n  codex-ingestd doctor\n  codex-ingestd doctor --json | jq .findings[0]")
+@click.command(epilog="\b\nExamples:\n  codex-ingestd doctor\n  codex-ingestd doctor --json | jq '.findings[0]'")
 @setting_options(*KEYS)
 @click.option("--append/--no-append", default=True, help="Let a test append travel all the way.  [default: yes]")
 @json_option
@@ -44,7 +45,7 @@ def doctor(file: str | None, append: bool, as_json: bool, **flags: Any) -> int:
         rows = [finding._asdict() for finding in findings]
         tell_json({"well": not counts["problem"], "findings": rows})
     else:
-        tell(f"{counts['problem']} problems, {counts['warning']} warnings")
+        tell(f"{counted(counts['problem'], 'problem')}, {counted(counts['warning'], 'warning')}")
     return int(counts["problem"] > 0)
 
 
@@ -59,7 +60,8 @@ def _findings(file: str | None, append: bool, flags: dict[str, Any]) -> Iterator
 
 
 def _show(finding: Finding) -> None:
-    colour = None if "NO_COLOR" in os.environ else _COLOURS[finding.level]
-    tell(f"{finding.check:13} {finding.message}", start=click.style(f"{finding.level:8}", fg=colour) + " ")
+    level = f"{finding.level:8}"
+    start = level if os.environ.get("NO_COLOR") else click.style(level, fg=_COLOURS[finding.level])
+    tell(f"{finding.check:13} {finding.message}", start=start + " ")
     if finding.hint:
         tell(f"{'':22} {finding.hint}")

@@ -16,6 +16,7 @@ import click
 
 from codex.logging.address import Address
 from codex.logging.errors import ConfigError
+from codex.logging.plain import counted
 from codex.logging.store.connection import open_writer
 from codex.logging.terminal import json_option, run, tell, tell_json
 from codex_ingestd import log
@@ -76,7 +77,7 @@ def forward(
             if once:
                 left = forwarder.once()
                 rest = f"; {left.bytes} bytes are left: the same command goes on from there" if left.generations else ""
-                tell(f"{forwarder.events} events sent to {address}{rest}", err=as_json)
+                tell(f"{counted(forwarder.events, 'event')} sent to {address}{rest}", err=as_json)
                 return _INTERRUPTED if left.generations else 0
             forwarder.run()
             if not forwarder.is_replaced:
@@ -213,7 +214,7 @@ def _check(settings: Settings, address: Address, as_json: bool) -> int:
         tell_json(facts)
     else:
         tell(f"{address} can be written, as host {me.id}")
-        tell(f"lag: {lag.bytes} bytes in {lag.generations} generations")
+        tell(f"lag: {lag.bytes} bytes in {counted(lag.generations, 'generation')}")
     return 0
 
 

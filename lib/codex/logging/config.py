@@ -122,7 +122,11 @@ def _file(path: str | os.PathLike[str]) -> str:
     if text.startswith(_SHARED):  # the message doesn't show it: it may hold a password
         raise ConfigError(
             "a URL names a shared database, and this takes a file",
-            hint="Give a *.db file. What shows sessions, searches and counts in `codex-logs` takes a URL.",
+            hint="Give a *.db file. Of `codex-logs`, sessions, search, show, stats, usage, tail and export take a URL.",
+        )
+    if "://" in text:
+        raise ConfigError(
+            "a shared database's URL begins with postgresql://", hint="Give such a URL, or the path of a *.db file."
         )
     return text
 

@@ -29,6 +29,12 @@ class DatabaseMissingError(CodexLoggingError):
     exit_code = 2
 
 
+class NoSuchSessionError(CodexLoggingError):
+    """No session, line or generation is meant by what was given, or several are."""
+
+    exit_code = 2
+
+
 class DatabaseError(CodexLoggingError):
     """The database can't be used: not SQLite, damaged, or read-only."""
 

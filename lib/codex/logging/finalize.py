@@ -24,6 +24,7 @@ from codex.logging.ingest.engine import Engine
 from codex.logging.ingest.redactor import Redactor
 from codex.logging.ingest.sources import Location
 from codex.logging.owners import make_folders
+from codex.logging.plain import counted
 from codex.logging.redaction import forget_heads, write_redacted
 from codex.logging.secrets.allow import NAME as ALLOW_NAME
 from codex.logging.secrets.search import Search
@@ -135,7 +136,7 @@ def _warnings(database: str, secrets: list[Found]) -> list[str]:
     if len(lines) > _SHOWN:
         shown.append(f"… and {len(lines) - _SHOWN} more")
     return [
-        f"not staged: {database} holds {len(lines)} secrets; the copy was written without them",
+        f"not staged: {database} holds {counted(len(lines), 'secret')}; the copy was written without them",
         *shown,
         "`codex-logs secrets` lists them; a line `hash:` and the eight digits in brackets lets one be, in"
         f" {os.path.join(os.path.dirname(database), ALLOW_NAME)}; --allow-secrets lets all",

@@ -17,6 +17,7 @@ from codex.logging.errors import CodexLoggingError, SourceError
 from codex.logging.ingest.engine import Engine
 from codex.logging.ingest.redactor import Redactor
 from codex.logging.ingest.sources import Found, Location, locate, look, scan
+from codex.logging.plain import counted
 from codex.logging.store import search_index
 from codex.logging.store.connection import translated
 from codex.logging.store.fresh import filled
@@ -171,6 +172,7 @@ def _engine(store: Store, database: str) -> Engine:
 @terminal.db_option
 @click.option("--no-index", is_flag=True, help="Leave the search index to the daemon.")
 @click.option("--json", "as_json", is_flag=True, help="Say what was done as one JSON object.")
+@click.version_option(package_name="codex-ingestd")
 def command(
     session_id: str | None, everything: bool, log_dir: str | None, db: str | None, no_index: bool, as_json: bool
 ) -> int:
@@ -262,7 +264,8 @@ def _report(
         tell(f"failed: {result.error}", err=True)
     for reason in skipped:
         tell(f"skipped: {reason}", err=True)
-    tell(f"{len(results)} files, {rows} new rows, {rejects} rejects in {seconds:.2f} s into {settings.database}")
+    done = ", ".join([counted(len(results), "file"), counted(rows, "new row"), counted(rejects, "reject")])
+    tell(f"{done} in {seconds:.2f} s into {settings.database}")
     if not results:
         tell(f"No *.ndjson or *.jsonl files in {settings.log_dir}: name the folder with --log-dir.", err=True)
 

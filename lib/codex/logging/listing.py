@@ -43,14 +43,28 @@ def parse_moment(text: str) -> float | None:
     return time.time() if word == "now" else instant(text)
 
 
-def print_lines(lines: Iterable[str]) -> None:
-    """Each text on a line of its own, buffered, where click.echo would flush each.
+after_option = click.option(
+    "--after",
+    "--since",
+    callback=time_option,
+    metavar="TIME",
+    help="From this time on: ISO 8601 (UTC where it has no offset), epoch seconds, or 30m, 24h, 7d, today.",
+)
+before_option = click.option(
+    "--before", "--until", callback=time_option, metavar="TIME", help="Up to this time, likewise."
+)
+
+
+def print_lines(lines: Iterable[str]) -> bool:
+    """Each text on a line of its own, buffered, where click.echo would flush each; whether there was any.
 
     It is written as it is; on a terminal what that would take as an order is shown.
     """
     shown = visible if sys.stdout.isatty() else str
+    line = None
     for line in lines:
         sys.stdout.write(f"{shown(line)}\n")
+    return line is not None
 
 
 def to_json(value: object) -> str:

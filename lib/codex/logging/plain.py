@@ -1,4 +1,4 @@
-"""What others wrote, on its way to a terminal: shown, never executed."""
+"""Words on their way to a terminal: what others wrote is shown, never executed."""
 
 from __future__ import annotations
 
@@ -6,6 +6,11 @@ import re
 
 # Controls but newline and tab (C0, DEL, C1), marks that reorder what stands around them, and separators of lines.
 _UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+
+
+def counted(number: int, noun: str) -> str:
+    """`1 file`, `2 files`."""
+    return f"{number} {noun}" + ("" if number == 1 else "s")
 
 
 def visible(text: str) -> str:

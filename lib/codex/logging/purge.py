@@ -15,6 +15,7 @@ from codex.logging.import_ndjson import stream_locations
 from codex.logging.ingest.beneath import FILE, folder_beneath, open_beneath
 from codex.logging.ingest.packed import Unpacked
 from codex.logging.ingest.sources import Facts, Location, facts_of, look, survey
+from codex.logging.plain import counted
 from codex.logging.store import legacy
 from codex.logging.store.connection import immediate, translated
 from codex.logging.store.sqlite import Store
@@ -58,9 +59,9 @@ class Purged(NamedTuple):
         """One line, for the wish that it came of."""
         if self.kept_because is not None:
             return f"{self.session_id}: kept: {self.kept_because}"
-        what = [f"{len(self.files)} files"] if wish.sources and self.files else []
+        what = [counted(len(self.files), "file")] if wish.sources and self.files else []
         what += [f"{self.length} bytes of rows"] if wish.rows and self.length else []
-        what += [f"{self.old_rows} rows of a forerunner"] if self.old_rows else []
+        what += [f"{counted(self.old_rows, 'row')} of a forerunner"] if self.old_rows else []
         fate = "would go" if wish.dry_run else "gone"
         return f"{self.session_id}: {fate}: {' and '.join(what) or 'nothing was left of it'}"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from codex.logging import terminal
-from codex.logging.listing import print_json, print_lines, time_option
+from codex.logging.listing import after_option, before_option, print_json, print_lines
 
 
 def __getattr__(name: str) -> object:
@@ -25,10 +25,8 @@ def __getattr__(name: str) -> object:
 @terminal.db_option
 @click.option("--session-id", metavar="ID", help="Only this session.")
 @click.option("--role", help="Only this role: system, user, assistant, tool, …")
-@click.option("--after", callback=time_option, metavar="TIME", help="From this time on: ISO 8601 or epoch seconds.")
-@click.option(
-    "--before", callback=time_option, metavar="TIME", help="Up to this time. Times without an offset are UTC."
-)
+@after_option
+@before_option
 @click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
 @click.option("--limit", type=click.IntRange(min=0), metavar="N", help="At most N rows.")
 @click.option("--offset", type=click.IntRange(min=0), default=0, metavar="N", help="Skip the first N rows.")
@@ -59,8 +57,8 @@ def command(
     found = rows(db, Selection(session_id, role, after, before, order == "desc", limit, offset, tail))
     if form == "json":
         print_json(row.as_dict(show_meta=show_meta) for row in found)
-    else:
-        print_lines(row.as_text(show_meta=show_meta) for row in found)
+    elif not print_lines(row.as_text(show_meta=show_meta) for row in found):
+        terminal.tell("Nothing found: `codex-logs sessions` lists the sessions.", err=True)
     return 0
 
 

@@ -7,7 +7,7 @@ from difflib import get_close_matches
 
 import apsw
 
-from codex.logging.errors import CodexLoggingError
+from codex.logging.errors import CodexLoggingError, NoSuchSessionError
 from codex.logging.events import Generation, Stream
 from codex.logging.store.connection import scalar
 from codex.logging.store.record import Record
@@ -22,13 +22,13 @@ _WINDOW = 1 << 16
 
 
 def session_streams(connection: apsw.Connection, session_id: str) -> list[Stream]:
-    """The session's streams. Raises CodexLoggingError, naming near ones, when there is no such session."""
+    """The session's streams. Raises NoSuchSessionError, naming near ones, when there is none."""
     streams = read_streams(connection)
     found = [stream for stream in streams if stream.session_id == session_id]
     if not found:
         near = get_close_matches(session_id, {stream.session_id for stream in streams}, 3)
         hint = f"Did you mean {' or '.join(near)}?" if near else "`codex-ingestd status` lists the sessions."
-        raise CodexLoggingError(f"there is no session {session_id!r} in the database", hint=hint)
+        raise NoSuchSessionError(f"there is no session {session_id!r} in the database", hint=hint)
     return found
 
 
@@ -43,7 +43,7 @@ def chosen_generations(streams: list[Stream], number: int | None) -> list[Genera
     found = [generation for generation in known if generation.id == number]
     if not found:
         names = ", ".join(str(generation.id) for generation in known)
-        raise CodexLoggingError(f"the session has no generation {number}", hint=f"It has {names}.")
+        raise NoSuchSessionError(f"the session has no generation {number}", hint=f"It has {names}.")
     return found
 
 
@@ -70,7 +70,9 @@ def raw_line(connection: apsw.Connection, streams: list[Stream], seq: int) -> by
             row = connection.execute(_PLACE, (first, last, generation.id, seq)).fetchone()
             if row is not None:
                 return _line_at(Record(connection, generation.id), int(str(row[1])), generation.cursor.offset)
-    raise CodexLoggingError(f"the session has no line {seq}")
+    raise NoSuchSessionError(
+        f"the session has no line {seq}", hint="`codex-logs show SESSION` has the number of each line behind a #."
+    )
 
 
 def _line_at(record: Record, offset: int, length: int) -> bytes:

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import apsw
 
 from codex.logging.findings import is_scanned
+from codex.logging.plain import counted
 
 STAGE_LIMIT_BYTES = 50_000_000  # the large hosts warn from here on, and refuse twice as much
 GIT_SECONDS = 120.0
@@ -202,8 +203,8 @@ def _traces(path: str) -> list[str]:
     if commits:
         without = f"git filter-repo --invert-paths --path {shlex.quote(folder.prefix + name)}"
         told.append(
-            f"  in {len(commits)} commits, {commits[0]} the latest, and wherever they were pushed: revoke secrets;"
-            f" `{without}` writes the history anew"
+            f"  in {counted(len(commits), 'commit')}, {commits[0]} the latest, and wherever they were pushed: revoke"
+            f" secrets; `{without}` writes the history anew"
         )
     return told
 

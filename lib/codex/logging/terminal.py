@@ -42,6 +42,16 @@ def progress(title: str, total: int, *, quiet: bool = False) -> Iterator[Callabl
         yield lambda done: bar.advance(task, done)
 
 
+@contextmanager
+def resumable(what: str) -> Iterator[None]:
+    """Say, where Ctrl-C ends the block, what is so now and what to do."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        tell(f"interrupted: {what}", err=True)
+        raise
+
+
 def run(command: click.Command, arguments: list[str] | None = None) -> int:
     """Run a command and give its exit code; an error is a message and a hint, with --debug a traceback."""
     _fill_in()

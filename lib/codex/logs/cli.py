@@ -42,6 +42,15 @@ class _Lazy(click.Group):
         command: click.Command = import_module(f"codex.logs.{found[0]}").command
         return command
 
+    def resolve_command(
+        self, context: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """As ever, and a mistyped command is answered with those that are near."""
+        try:
+            return super().resolve_command(context, args)
+        except click.exceptions.NoSuchCommand as error:
+            raise click.exceptions.NoSuchCommand(error.command_name, possibilities=_COMMANDS, ctx=context) from None
+
     def shell_complete(self, context: click.Context, incomplete: str) -> list[CompletionItem]:
         """The commands by name and the options, without importing any of them."""
         named = [CompletionItem(name, help=about) for name, (_, about) in sorted(_COMMANDS.items())]

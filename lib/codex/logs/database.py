@@ -32,7 +32,8 @@ class Opened(NamedTuple):
         """It as the file that it must be. Raises ConfigError where it is a server's."""
         if self.local is None:
             raise ConfigError(
-                "this needs what stands in a host's own database alone", hint="Ask there, or leave that option out."
+                "this takes a host's own database: a shared one has no exact bytes, and can't be followed",
+                hint="Ask on that host, without --db URL; or leave out --raw, or -f.",
             )
         return self.local
 

@@ -11,9 +11,10 @@ from codex.logging import config
 from codex.logging.erase import Erasure, Wish, erase, foreseen
 from codex.logging.errors import ConfigError
 from codex.logging.listing import to_json
+from codex.logging.plain import counted
 from codex.logging.store.connection import open_reader
 from codex.logging.store.sqlite import Store
-from codex.logging.terminal import db_option, json_option, tell
+from codex.logging.terminal import db_option, json_option, resumable, tell
 from codex.logs.chosen import SESSION, session_opened
 
 _MOST_LINES = 20
@@ -77,7 +78,8 @@ def command(
         if not dry_run:
             if found.is_anything:
                 _confirm(found, yes=yes, quiet=as_json)
-            found = erase(store, wish)
+            with resumable("what was begun isn't ended: run the same command again, which ends it"):
+                found = erase(store, wish)
     if as_json:
         click.echo(to_json({**found._asdict(), "dry_run": dry_run}))
     else:
@@ -112,9 +114,9 @@ def _show(found: Erasure, fate: str, *, err: bool = False) -> None:
     if not found.is_anything:
         tell(f"{found.session_id}: nothing of it was found", err=True)
     else:
-        where = f" in {found.places} places{_of_lines(found.lines)}" if found.places else ""
-        old = f" and {found.old_rows} rows of a forerunner" if found.old_rows else ""
-        tell(f"{found.session_id}: {found.length} bytes{where}{old} {fate}", err=err)
+        where = f" in {counted(found.places, 'place')}{_of_lines(found.lines)}" if found.places else ""
+        old = f" and {counted(found.old_rows, 'row')} of a forerunner" if found.old_rows else ""
+        tell(f"{found.session_id}: {fate}: {found.length} bytes{where}{old}", err=err)
     for path in (*found.files, *found.copies):
         tell(f"  {path}", err=err)
     for note in found.notes:
@@ -127,4 +129,4 @@ def _of_lines(lines: tuple[int, ...]) -> str:
     if not lines:
         return ""
     shown = ", ".join(map(str, lines[:_MOST_LINES])) + (" …" if len(lines) > _MOST_LINES else "")
-    return f" of {len(lines)} lines: {shown}"
+    return f" of {counted(len(lines), 'line')} (#{shown})"

@@ -9,11 +9,11 @@ from typing import NamedTuple
 import click
 
 from codex.logging.events import iso_time
-from codex.logging.listing import print_json, print_lines, time_option
+from codex.logging.listing import after_option, before_option, print_json, print_lines
 from codex.logging.plain import one_line
 from codex.logging.reading import rows
 from codex.logging.rows import Row, Selection
-from codex.logging.terminal import db_option, json_option
+from codex.logging.terminal import db_option, json_option, tell
 from codex.logs.chosen import SESSION
 
 _WORDS = {
@@ -93,10 +93,8 @@ def _record(meta: str | None) -> dict[str, object]:
 
 @click.command("errors", epilog="\b\nExamples:\n  codex-logs errors\n  codex-logs errors --session-id demo --json")
 @click.option("--session-id", type=SESSION, metavar="ID", help="Only this session.")
-@click.option("--after", callback=time_option, metavar="TIME", help="From this time on: ISO 8601 or epoch seconds.")
-@click.option(
-    "--before", callback=time_option, metavar="TIME", help="Up to this time. Times without an offset are UTC."
-)
+@after_option
+@before_option
 @click.option("--tail", type=click.IntRange(min=0), metavar="N", help="Only the latest N.")
 @db_option
 @json_option
@@ -114,6 +112,6 @@ def command(
     found = (Lesson(row, *told) for row in rows(db, selection) if (told := trouble(row.role, row.message, row.meta)))
     if as_json:
         print_json(lesson.as_dict() for lesson in found)
-    else:
-        print_lines(lesson.as_text() for lesson in found)
+    elif not print_lines(lesson.as_text() for lesson in found):
+        tell("Nothing found.", err=True)
     return 0

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import click
 
 from codex.logging import config
-from codex.logging.errors import CodexLoggingError, ConfigError, SourceError
+from codex.logging.errors import CodexLoggingError, ConfigError, NoSuchSessionError, SourceError
 from codex.logging.events import Generation, Stream
 from codex.logging.ingest import ledger
 from codex.logging.ingest.beneath import open_beneath
@@ -84,7 +84,7 @@ def _bytes_of(opened: Opened, stream: Stream, generation: Generation) -> Iterato
 def _of_single(opened: Opened, session_id: str) -> Iterator[Member]:
     """The session's records out of a log that all sessions share."""
     if not opened.has_rows(session_id):
-        raise CodexLoggingError(f"there is no session {session_id!r} in {opened.path}")
+        raise NoSuchSessionError(f"there is no session {session_id!r} in {opened.path}")
     spans = opened.connection.execute(_SPANS, (session_id,)).fetchall()
     records = {number: Record(opened.connection, number) for number in {int(str(span[0])) for span in spans}}
     lines = (records[number].read(start, length) + b"\n" for number, start, length in spans)  # type: ignore
@@ -136,7 +136,7 @@ def write_zip(path: str, found: Iterable[Member]) -> list[str]:
                         entry.write(piece)
         os.replace(part, path)
     except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror}") from error
+        raise ConfigError(f"{path}: {error.strerror}", hint="Choose another place with -o.") from error
     finally:
         with suppress(FileNotFoundError):
             os.unlink(part)

@@ -24,6 +24,7 @@ from codex.logs.shown.paged import print_paged
 from codex.logs.shown.times import local_time
 
 _WIDEST = 100
+_SAME = {"after": "since", "before": "until"}  # as the options of other commands call it
 _INDENT = "    "
 
 
@@ -166,7 +167,7 @@ def _nothing(text: str, found: Found) -> list[str]:
     keys = (*CHOICES, *TIMES)
     for word in text.split():
         key, colon, value = word.lstrip("-(").partition(":")
-        near = get_close_matches(key.lower(), keys, 1, 0.7)
+        near = [_SAME[key.lower()]] if key.lower() in _SAME else get_close_matches(key.lower(), keys, 1, 0.7)
         if colon and value and key.lower() not in keys and near:
             words.append(f"{key}: is no filter, and was searched for: did you mean {near[0]}:?")
     words += _words_of_caution(found)

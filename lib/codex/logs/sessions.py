@@ -47,7 +47,7 @@ class _Column(NamedTuple):
 @click.option(
     "--after", "--since", callback=time_option, metavar="TIME", help="With an event from this time on: ISO 8601, 7d, …"
 )
-@click.option("--before", callback=time_option, metavar="TIME", help="Begun up to this time.")
+@click.option("--before", "--until", callback=time_option, metavar="TIME", help="Begun up to this time.")
 @click.option(
     "--sort", type=click.Choice(SORTS), default="last", show_default=True, help="Those with the latest, or the most."
 )

@@ -11,14 +11,14 @@ from itertools import chain
 import click
 
 from codex.logging import reading as files
-from codex.logging.errors import CodexLoggingError
+from codex.logging.errors import CodexLoggingError, NoSuchSessionError
 from codex.logging.listing import print_json
 from codex.logging.plain import one_line
 from codex.logging.terminal import db_option, json_option
 from codex.logs.chosen import SESSION, session_opened
 from codex.logs.database import Opened, host_option
 from codex.logs.read.events import Event, Filters, event_at, events, every
-from codex.logs.read.sessions import NoSuchSessionError, Session, children, session
+from codex.logs.read.sessions import Session, children, session
 from codex.logs.shown import colour
 from codex.logs.shown.paged import print_paged
 from codex.logs.shown.times import ago, local_time, span

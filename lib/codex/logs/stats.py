@@ -12,8 +12,8 @@ from typing import NamedTuple
 import click
 
 from codex.logging.events import iso_time
-from codex.logging.listing import print_json, time_option
-from codex.logging.plain import plain_json
+from codex.logging.listing import after_option, before_option, print_json
+from codex.logging.plain import counted, plain_json
 from codex.logging.store.connection import translated
 from codex.logging.terminal import db_option, json_option, tell
 from codex.logs.chosen import SESSION
@@ -86,8 +86,8 @@ class Overview(NamedTuple):
 )
 @click.option("--agent", metavar="NAME", help="Only this agent's: claude, codex, native.")
 @click.option("--project", metavar="FOLDER", help="Only this project's: its folder, or the end of its path.")
-@click.option("--after", callback=time_option, metavar="TIME", help="From this time on: ISO 8601, or 24h, 7d, today.")
-@click.option("--before", callback=time_option, metavar="TIME", help="Up to this time.")
+@after_option
+@before_option
 @click.option(
     "--limit", type=click.IntRange(min=0), metavar="N", help="At most N rows: the last days, the most events."
 )
@@ -170,7 +170,7 @@ def _show_overview(overview: Overview, prices: Prices) -> None:
     cost = _cost(overview.models)
     facts = [
         ("sessions", f"{overview.sessions:,}"),
-        ("events", f"{events:,} on {sum(line.counts.key is not None for line in overview.days):,} days"),
+        ("events", f"{events:,} on {counted(sum(line.counts.key is not None for line in overview.days), 'day')}"),
         ("turns", f"{overview.total('turns'):,}"),
         ("tool calls", f"{calls:,}"),
         ("errors", f"{errors:,}" + (f" ({errors / calls:.1%} of the calls)" if calls else "")),

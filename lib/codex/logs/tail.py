@@ -15,6 +15,7 @@ from functools import cache
 import click
 
 from codex.logging import reading as files
+from codex.logging.errors import NoSuchSessionError
 from codex.logging.listing import to_json
 from codex.logging.plain import one_line, visible
 from codex.logging.served import is_served
@@ -26,7 +27,7 @@ from codex.logs.read.arriving import Arriving
 from codex.logs.read.engine import OutOfReachError, has_relation
 from codex.logs.read.events import Event, Filters, newest
 from codex.logs.read.following import Following
-from codex.logs.read.sessions import NoSuchSessionError, find, names
+from codex.logs.read.sessions import find, names
 from codex.logs.shown import calls, colour
 from codex.logs.shown.times import local_time
 from codex.logs.shown.words import words

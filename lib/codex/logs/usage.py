@@ -6,7 +6,7 @@ import time
 
 import click
 
-from codex.logging.listing import print_json, time_option
+from codex.logging.listing import after_option, before_option, print_json
 from codex.logging.store.connection import translated
 from codex.logging.terminal import db_option, json_option, tell
 from codex.logs.chosen import SESSION
@@ -27,10 +27,8 @@ _COLUMNS = ("calls", "input", "cache read", "cache write", "output", "inherited"
     "--session-id", type=SESSION, metavar="ID", help="Only this session: its id, the beginning of it, or last."
 )
 @click.option("--agent", metavar="NAME", help="Only this agent: claude, codex, native.")
-@click.option("--after", callback=time_option, metavar="TIME", help="From this time on: ISO 8601 or epoch seconds.")
-@click.option(
-    "--before", callback=time_option, metavar="TIME", help="Up to this time. Times without an offset are UTC."
-)
+@after_option
+@before_option
 @click.option("--prices", type=click.Path(), help="Another price list.  [env: CODEX_PRICES]")
 @db_option
 @host_option

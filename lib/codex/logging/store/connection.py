@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
+import stat
 from contextlib import suppress
 from importlib import resources
 from types import TracebackType
@@ -63,12 +65,8 @@ def _make_private(path: str) -> None:
 
 def open_reader(path: str) -> apsw.Connection:
     """A connection that can't write. Raises DatabaseMissingError when there is no such file."""
-    if not os.path.exists(path):
-        raise DatabaseMissingError(
-            f"there is no database at {path}",
-            hint="Start `codex-ingestd run`, or run `codex-import-ndjson --all`, or name another one with --db.",
-        )
     with translated(path):
+        _refuse_missing(path)
         refuse_special(path)
         try:
             connection = apsw.Connection(path, flags=apsw.SQLITE_OPEN_READONLY)
@@ -76,6 +74,8 @@ def open_reader(path: str) -> apsw.Connection:
             connection.set_busy_timeout(BUSY_MILLISECONDS)
             connection.pragma("schema_version")
         except (apsw.CantOpenError, apsw.ReadOnlyError):
+            if not os.access(path, os.R_OK):
+                raise DatabaseError(f"{path}: this user may not read it", hint=_MAY_READ) from None
             # In a folder that we can't write, a WAL database opens only as what it is: nobody writes it.
             _refuse_unread_log(path)
             connection = apsw.Connection(
@@ -84,6 +84,20 @@ def open_reader(path: str) -> apsw.Connection:
             distrust(connection)
             connection.pragma("schema_version")
     return connection
+
+
+def _refuse_missing(path: str) -> None:
+    try:
+        mode = os.stat(path).st_mode
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        raise DatabaseMissingError(
+            f"there is no database at {path}",
+            hint="Start `codex-ingestd run`, or run `codex-import-ndjson --all`, or name another one with --db.",
+        ) from None
+    except PermissionError as error:
+        raise DatabaseError(f"{path}: {error.strerror}", hint=_MAY_READ) from error
+    if stat.S_ISDIR(mode):
+        raise DatabaseMissingError(f"{path} is a folder", hint="Give the path of a *.db file.")
 
 
 def distrust(connection: apsw.Connection) -> None:
@@ -173,7 +187,8 @@ class translated:  # noqa: N801 - as above
             hint = next((hint for kind, hint in _HINTS.items() if isinstance(error, kind)), "")
             raise DatabaseError(f"{self._path}: {error}", hint=hint) from error
         if isinstance(error, OSError) and not isinstance(error, BrokenPipeError):  # that one is of who reads our output
-            raise DatabaseError(f"{self._path}: {error.strerror}", hint="Choose another place with --db.") from error
+            hint = _SYSTEM_HINTS.get(error.errno or 0, "Choose another place with --db.")
+            raise DatabaseError(f"{self._path}: {error.strerror}", hint=hint) from error
         if isinstance(error, UnicodeDecodeError):
             raise DatabaseError(f"{self._path}: a text in it is no UTF-8", hint=_HINTS[apsw.CorruptError]) from error
         if isinstance(error, UnicodeEncodeError):
@@ -183,14 +198,19 @@ class translated:  # noqa: N801 - as above
             ) from error
 
 
+_MAY_READ = "Give this user the right to read the database and to enter its folder, or choose another --db."
+_MAY_WRITE = "Give this user the right to write the database and its folder, or choose another --db."
+_FULL = "The disk is full: make room; ingestion goes on by itself."
+_SYSTEM_HINTS = {errno.EACCES: _MAY_WRITE, errno.EPERM: _MAY_WRITE, errno.EROFS: _MAY_WRITE, errno.ENOSPC: _FULL}
 _HINTS: dict[type[apsw.Error], str] = {
     apsw.BusyError: "Another program holds the database; it is tried again.",
     apsw.LockedError: "Another program holds the database; it is tried again.",
-    apsw.FullError: "The disk is full: make room; ingestion goes on by itself.",
-    apsw.ReadOnlyError: "Give this user the right to write the database and its folder, or choose another --db.",
-    apsw.CantOpenError: "Give this user the right to write the database and its folder, or choose another --db.",
+    apsw.FullError: _FULL,
+    apsw.ReadOnlyError: _MAY_WRITE,
+    apsw.CantOpenError: _MAY_WRITE,
     apsw.NotADBError: "This file is no SQLite database: choose another --db, or move it away.",
-    apsw.IOError: "The disk fails, or its file system: the system's log tells more; it is tried again.",
+    apsw.IOError: "The disk is full or fails, or its file system does: `df` and the system's log tell more; it is"
+    " tried again.",
     apsw.CorruptError: "The database is damaged: stop the daemon and run `codex-ingestd rebuild`; where that can't read"
     " it either, move it away: it is made anew from the NDJSON files.",
 }

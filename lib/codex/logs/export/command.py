@@ -11,7 +11,8 @@ from typing import BinaryIO, NamedTuple
 import click
 
 from codex.logging.errors import ConfigError
-from codex.logging.listing import time_option
+from codex.logging.listing import after_option, before_option
+from codex.logging.plain import counted
 from codex.logging.store.connection import translated
 from codex.logging.terminal import db_option, tell
 from codex.logs.chosen import SESSION
@@ -55,8 +56,8 @@ _FORMS = {
 @click.option("--role", "roles", multiple=True, help="Only this role: user, assistant, tool, …; may be given again.")
 @click.option("--kind", "kinds", multiple=True, help="Only this kind: message, reasoning, tool_call, tool_result, …")
 @click.option("--tool", "tools", multiple=True, metavar="NAME", help="Only calls of this tool.")
-@click.option("--after", callback=time_option, metavar="TIME", help="From this time on: ISO 8601, or 24h, 7d, today.")
-@click.option("--before", callback=time_option, metavar="TIME", help="Up to this time.")
+@after_option
+@before_option
 @db_option
 @host_option
 def command(
@@ -91,7 +92,7 @@ def command(
         with target(output, force=force) as file:
             _writer(chosen)(file, _transcripts(opened, dict.fromkeys(found), filters, counts))
     if output not in (None, "-"):
-        tell(f"{counts['events']:,} events of {counts['sessions']:,} sessions in {output}", err=True)
+        tell(f"{counted(counts['events'], 'event')} of {counted(counts['sessions'], 'session')} in {output}", err=True)
     return 0
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from difflib import get_close_matches
 from typing import NamedTuple
 
-from codex.logging.errors import CodexLoggingError
+from codex.logging.errors import NoSuchSessionError
 from codex.logging.events import iso_time
 from codex.logs.read.engine import OF_PROJECT, Connection, has_relation, is_local, scalar
 
@@ -55,12 +55,6 @@ _NEAR = 5
 _PAGE = 50  # sessions of a server that are read at once: each question is a way there and back
 _LOCKS = "/proc/locks"
 _LOCK_FOLDER = "thread-writer-locks"
-
-
-class NoSuchSessionError(CodexLoggingError):
-    """No session is meant by that text, or several are."""
-
-    exit_code = 2
 
 
 class Session(NamedTuple):

@@ -46,6 +46,11 @@ _PASSWORDS = (
     '<add key="SmtpPassword" value="[]" />',
     'const pwd = process.env.APP_PASSWORD || "[]";',
     "password: |\n    {}\nuser: app\n",
+    "aws ssm put-parameter --name /shop/db --type SecureString --value '{}'",
+    "echo 'deploy:{}' | chpasswd",
+    'ConvertTo-SecureString "{}" -AsPlainText -Force',
+    'variable "db_password" {\n  default = "{}"\n}',
+    "<passphrase>{}</passphrase>",
 )
 _SECRETS = (
     "JWT_SECRET={}\n",
@@ -73,6 +78,9 @@ _SECRETS = (
     "Authorization: Bot {}",
     '{"headers": {"Authorization": "Bearer {}"}}',
     "npm config set //npm.acme.io/:_authToken {}",
+    "wandb login {}",
+    "app.secret_key = b'{}'",
+    "Cookie: theme=dark; sessionid={}; lang=en",
 )
 
 
@@ -120,7 +128,7 @@ def secrets(seed: int) -> list[Planted]:
             value = make()
             if "[]" in place:
                 value += draw.of("(&;,$^*=+", 2) + draw.of(_DIGITS, 2)
-            text, value = draw.wrapped(place.replace("[]", "{}").replace("{}", value), value)
+            text, value = draw.wrapped(place.replace("[]", "{}").replace("{}", value, 1), value)
             planted.append(Planted(kind, value, text))
     return [*planted, *_marked(draw)]
 

@@ -48,7 +48,7 @@ _ELEMENT = re.compile(rb"<\\{0,8}/")
 _ANOTHER = re.compile(
     rb"[A-Za-z_.-]{0,30}?(?:key|token|secret|passw(?:or)?d|pwd)[A-Za-z_]{0,10}[=:](?!=)", re.IGNORECASE
 )
-_ASSIGNED = re.compile(rb"[\w.-]+[=:]")
+_ASSIGNED = re.compile(rb"[\w.-]+[=:](?!=|\Z)")
 # Of an escape that is no letter or digit, or of a colour.
 _ESCAPE_END = re.compile(rb"(?:\\(?:[bfnrt]|u(?!00[2-7])[0-9A-Fa-f]{4})|\[[0-9;]{0,16}m)\Z")
 _NAME_END = re.compile(rb"[A-Za-z0-9_.-]{1,40}\Z")
@@ -114,18 +114,17 @@ class Rule(NamedTuple):
         if _ANOTHER.match(value):
             return None
         is_variable = name.isupper() and match["told"] == b"=" and self.made == "password" and not match["after"]
-        if (
-            not quoted
-            and not is_variable
-            and is_code(value, called=bool(match["after"]) and not _ELEMENT.match(text, end))
-        ):
+        is_literal = quoted or is_variable or _ELEMENT.match(text, end)
+        if not is_literal and is_code(value, called=bool(match["after"])):
             return None
         if match["after"] and match["after"] != b"<":
             rest = _REST.match(text, end)
             end = rest.end() if rest else end
             value = text[first:end]
         if match["spaced"] and (
-            name.lower() == b"pass" or _ASSIGNED.match(value) or (self.made == "random" and len(value) < _SPACED_BYTES)
+            name.lower() == b"pass"
+            or (not quoted and _ASSIGNED.match(value))
+            or (self.made == "random" and len(value) < _SPACED_BYTES)
         ):
             return None
         if match["told"] is None and not any(0x30 <= c <= 0x39 for c in value):

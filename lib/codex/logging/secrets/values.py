@@ -23,7 +23,7 @@ _WORDS = frozenset(
 _EXAMPLE_BYTES = 400  # in a longer one the words come by chance
 # Where a value is kept, and what it looks like encrypted or hashed.
 _REFERENCE = re.compile(
-    rb"\.{0,2}/|~/|[a-z][a-z0-9+.-]{1,20}://|(?:arn|urn|data|vault|ref|file|env|secret|gcp|aws|ssm):|(?:projects|secrets?|parameter|vault)/"
+    rb"\.{0,2}/(?![A-Za-z0-9+/]{42}=?=?\Z)|~/|[a-z][a-z0-9+.-]{1,20}://|(?:arn|urn|data|vault|ref|file|env|secret|gcp|aws|ssm):|(?:projects|secrets?|parameter|vault)/"
     rb"|ENC[(\[]|\{(?:cipher|SSHA|SHA|CRYPT|PBKDF2)|\$(?:ANSIBLE|argon2|[0-9][a-z]?\$|[A-Za-z_{(])|pbkdf2|argon2|bcrypt|scrypt|scram-sha|sha(?:1|256|384|512)\$"
     rb"|AQ[IE]CA[HD]|gAAAAAB|Ag[A-D][A-Za-z0-9+/]{250}|ssh-|AAAA[BCE][23][A-Za-z]|age1|LS0tLS1CRUdJTiBDRVJU|LicenseRef-|MII[A-Za-z0-9+/]{300}|@Microsoft"
     rb"|[A-Z0-9]{2,4}EXAMPLE|0x[0-9a-fA-F]{40}\b|(?:sha(?:1|256|384|512)|md5|blake2b?)[-:_]",
@@ -47,6 +47,7 @@ _RUN = re.compile(rb"(.)\1*", re.DOTALL)
 _SAMPLE_BYTES = 160  # tell what a longer value is like
 _LEAST_CHANGES = 0.25
 _LEAST_RARE = 0.2
+_MOST_CHANGES = 0.45  # in a name
 # Letters that hardly ever follow another one in words.
 _RARE = frozenset(
     (first, second)
@@ -81,16 +82,17 @@ def is_reference(value: bytes) -> bool:
 
 def is_code(value: bytes, *, called: bool) -> bool:
     """Whether a value that stands in no quotes is an expression; `called` where a bracket follows."""
-    value = value.rstrip(b":;,.?!")
+    value = value.rstrip(b":;,.?")
     if _OPERATED.match(value):
         return True
-    is_name = (
-        _IDENTIFIER.fullmatch(value)
-        or _NUMBERED.fullmatch(value)
-        or _DOTTED.fullmatch(value)
-        or (called and _CALLED.fullmatch(value))
-    )
-    return bool(is_name) and not _is_improbable(value)
+    names = (_IDENTIFIER, _NUMBERED, _DOTTED, _CALLED) if called else (_IDENTIFIER, _NUMBERED, _DOTTED)
+    return any(name.fullmatch(value) for name in names) and not (_is_improbable(value) or _alternates(value))
+
+
+def _alternates(value: bytes) -> bool:
+    """Whether capitals, small letters and digits alternate more than in any name."""
+    kinds = value[:_SAMPLE_BYTES].translate(_KINDS)
+    return set(b"aA0") <= set(kinds) and len(_RUN.findall(kinds)) >= _MOST_CHANGES * len(kinds)
 
 
 def is_random(value: bytes) -> bool:

@@ -45,14 +45,11 @@ def parse_moment(text: str) -> float | None:
 
 after_option = click.option(
     "--after",
-    "--since",
     callback=time_option,
     metavar="TIME",
     help="From this time on: ISO 8601 (UTC where it has no offset), epoch seconds, or 30m, 24h, 7d, today.",
 )
-before_option = click.option(
-    "--before", "--until", callback=time_option, metavar="TIME", help="Up to this time, likewise."
-)
+before_option = click.option("--before", callback=time_option, metavar="TIME", help="Up to this time, likewise.")
 
 
 def print_lines(lines: Iterable[str]) -> bool:

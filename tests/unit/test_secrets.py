@@ -160,13 +160,15 @@ def test_nothing_is_looked_for_at_fewer_places_than_it_is_at() -> None:
         assert scanner().find(text.encode()) == without.find(text.encode()), text
 
 
-@pytest.mark.parametrize("seed", SEEDS[:5])
-def test_secrets_are_found_wherever_people_paste_them(seed: int) -> None:
+def test_secrets_are_found_wherever_people_paste_them() -> None:
     """By the name before it, whatever parts the two, by the command that it is given to, and by its issuer's marks."""
-    planted, others = contexts.secrets(seed), contexts.look_alikes(seed)
-    lost = [one for one in planted if not covered(one.text.encode(), one.secret.encode())]
-    assert len(lost) <= 0.05 * len(planted), lost
-    assert len(taken(others)) <= 0.02 * len(others), taken(others)
+    drawn = [contexts.secrets(seed) for seed in SEEDS]
+    for place in zip(*drawn, strict=True):
+        lost = [one for one in place if not covered(one.text.encode(), one.secret.encode())]
+        assert len(lost) <= 0.2 * len(drawn), lost
+    for seed in SEEDS:
+        others = contexts.look_alikes(seed)
+        assert len(taken(others)) <= 0.02 * len(others), taken(others)
 
 
 @pytest.mark.parametrize("before", ["", "+", "-", "    ", "> ", "\t", '"', "# "])

@@ -118,14 +118,18 @@ def test_pack_of_a_single_log_takes_the_session_alone(tmp_path: Path) -> None:
 
 def test_pack_overwrites_nothing_and_knows_its_sessions(tmp_path: Path, sessions: Path) -> None:
     """A file that is there stays; an unknown session is an error that names near ones; neither leaves a part behind."""
-    (tmp_path / "p.zip").write_text("precious")
+    for name in ("p.zip", "p.zip.part"):
+        (tmp_path / name).write_text("precious")
     assert shell("codex-logs pack p", tmp_path).returncode == 2
     assert (tmp_path / "p.zip").read_text() == "precious"
+    succeed("codex-logs pack p --force", tmp_path)
+    assert zipfile.is_zipfile(tmp_path / "p.zip")
+    assert (tmp_path / "p.zip.part").read_text() == "precious"
     succeed("codex-import-ndjson --all", tmp_path)
     result = shell("codex-logs pack othr", tmp_path)
     assert (result.returncode, "Did you mean other" in result.stderr) == (2, True)
     assert shell("codex-logs pack p -o /nowhere/p.zip", tmp_path).returncode == 2
-    assert sorted(path.name for path in tmp_path.iterdir()) == [".codex", "p.zip"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".codex", "p.zip", "p.zip.part"]
 
 
 def test_pack_of_a_purged_session_says_so(tmp_path: Path, sessions: Path) -> None:

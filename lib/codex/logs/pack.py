@@ -24,6 +24,7 @@ from codex.logging.rows import Selection, select_rows
 from codex.logging.store.record import Record
 from codex.logging.terminal import db_option, tell
 from codex.logs.chosen import SESSION, session_opened
+from codex.logs.target import target
 
 _LOCK_SECONDS = 5.0
 _PIECE = 1 << 20
@@ -116,30 +117,21 @@ def plain_name(session_id: str) -> str:
         return "session"
 
 
-def write_zip(path: str, found: Iterable[Member]) -> list[str]:
-    """Write a file that isn't there yet, whole or not at all; the names in it. Raises ConfigError when it can't be."""
-    if os.path.lexists(path):
-        raise ConfigError(f"{path} is already there", hint="Choose another name with -o; nothing is overwritten.")
-    part = f"{path}.part"
+def write_zip(path: str, found: Iterable[Member], *, force: bool = False) -> list[str]:
+    """Write a file, whole or not at all; the names in it.
+
+    Raises ConfigError when it can't be, or is there already and `force` isn't given.
+    """
     names = []
     try:
-        with suppress(FileNotFoundError):
-            os.unlink(part)
-        with (
-            open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file,
-            zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive,
-        ):
+        with target(path, force=force) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
             for member in found:
                 names.append(member.name)
                 with archive.open(_info(member), "w", force_zip64=True) as entry:
                     for piece in member.pieces:
                         entry.write(piece)
-        os.replace(part, path)
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}", hint="Choose another place with -o.") from error
-    finally:
-        with suppress(FileNotFoundError):
-            os.unlink(part)
     return names
 
 
@@ -156,8 +148,9 @@ def _info(member: Member) -> zipfile.ZipInfo:
 )
 @click.argument("session", type=SESSION)
 @click.option("-o", "--output", type=click.Path(dir_okay=False), help="The zip to make.  [default: SESSION.zip]")
+@click.option("--force", is_flag=True, help="Replace the file if it is there.")
 @db_option
-def command(session: str, output: str | None, db: str | None) -> int:
+def command(session: str, output: str | None, force: bool, db: str | None) -> int:
     """Pack a session: its NDJSON with the rotated files, its .meta, and a transcript.
 
     Files that are gone come from the record in the database, byte for byte.
@@ -165,6 +158,6 @@ def command(session: str, output: str | None, db: str | None) -> int:
     with session_opened(db, session) as (database, chosen):
         opened = database.file()
         path = config.absolute(output or f"{plain_name(chosen)}.zip")
-        names = write_zip(path, members(opened, chosen))
+        names = write_zip(path, members(opened, chosen), force=force)
     tell(f"{path}: {', '.join(names)}")
     return 0

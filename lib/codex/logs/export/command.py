@@ -17,10 +17,10 @@ from codex.logging.store.connection import translated
 from codex.logging.terminal import db_option, tell
 from codex.logs.chosen import SESSION
 from codex.logs.database import Opened, host_option, reading
-from codex.logs.export.target import target
 from codex.logs.export.transcript import Transcript
 from codex.logs.read.events import Event, Filters, every
 from codex.logs.read.sessions import find, names, session
+from codex.logs.target import target
 
 Writer = Callable[[BinaryIO, Iterable[Transcript]], None]
 

@@ -51,6 +51,11 @@ _PASSWORDS = (
     'ConvertTo-SecureString "{}" -AsPlainText -Force',
     'variable "db_password" {\n  default = "{}"\n}',
     "<passphrase>{}</passphrase>",
+    "the admin password for shop.acme.io is {} (user ci), try it",
+    "await page.fill('input[name=password]', '{}');",
+    "ALTER USER 'app'@'%' IDENTIFIED BY '{}';",
+    "echo '{}' | sudo -S systemctl restart shop",
+    "cd shop\nmosquitto_pub -h mq -u ci -P '{}' -t shop/cmd -m on",
 )
 _SECRETS = (
     "JWT_SECRET={}\n",
@@ -98,10 +103,11 @@ class _Draw:
 
     def password(self) -> str:
         """As a person or a generator makes one."""
-        words = self.random.sample(("Harbour", "tulip", "Quartz", "meadow", "Saffron", "otter"), 2)
+        words = self.random.sample(("Harbour", "tulip", "Quartz", "meadow", "Saffron", "otter"), 3)
         made: list[Callable[[], str]] = [
             lambda: f"{words[0]}-{words[1]}-{self.of(_DIGITS, 4)}{self.of(_LOWER, 2)}",
             lambda: f"{words[0]}{self.random.choice('!@#%')}{self.of('23456789', 3)}{words[1][:3]}",
+            lambda: self.random.choice("-_.").join([*words, self.of(_DIGITS, 2)]).lower(),
             lambda: self.of(_LOWER + _DIGITS, 20),
             lambda: self.of(_BASE62, 14),
             lambda: f"{self.of(_BASE62, 6)}_{self.of(_BASE62, 7)}{self.of(_DIGITS, 1)}",
@@ -157,8 +163,14 @@ def _marked(draw: _Draw) -> list[Planted]:
         "installation": "ghs_" + f"1234_eyJ{draw.of(_BASE62, 30)}.eyJ{draw.of(_BASE62, 60)}.{draw.of(_BASE62, 43)}",
         "service account": account,
         "docker": basic,
+        "aws pair": draw.bytes(30),
+        "twilio pair": draw.of(_BASE62, 32),
     }
     places = {"docker": '{"auths": {"ghcr.io": {"auth": "%s"}}}', "service account": "GCP_SA_B64=%s"}
+    places["aws pair"] = (
+        f"User name,Access key ID,Secret access key\nci,AK{'IA'}{draw.of('ABCDEFGHKMNPQRSTUVWXYZ234567', 16)},%s"
+    )
+    places["twilio pair"] = f"twilio('S{'K'}{draw.of(_HEX, 32)}', '%s', options)"
     found = []
     for kind, value in values.items():
         text, drawn = draw.wrapped(places.get(kind, "try it with %s once more") % value, value)
@@ -172,6 +184,8 @@ def look_alikes(seed: int) -> list[str]:
     texts = [
         f"password: {draw.random.choice(('hunter', 'string', 'Passwort vergessen?', 'None', 'required'))}",
         "password=reset-token-flow-v2",
+        "password=shop-release-24-postgres-image",
+        "db_password: backup-2024-11-nightly",
         "PASSWORD_MIN_LENGTH=12345678",
         f"arn:aws:secretsmanager:eu-west-1:{draw.of(_DIGITS, 12)}:secret:prod/db/password-{draw.of(_BASE62, 6)}",
         f"kind: SealedSecret\nspec:\n  encryptedData:\n    password: AgB{draw.bytes(400)}",

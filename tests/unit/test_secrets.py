@@ -171,7 +171,7 @@ def test_secrets_are_found_wherever_people_paste_them() -> None:
         assert len(taken(others)) <= 0.02 * len(others), taken(others)
 
 
-@pytest.mark.parametrize("before", ["", "+", "-", "    ", "> ", "\t", '"', "# "])
+@pytest.mark.parametrize("before", ["", "+", "-", "    ", "> ", "\t", '"', "# ", "    12→", "    12\t"])
 @pytest.mark.parametrize("depth", range(4))
 def test_private_keys_are_found_however_they_are_laid_out(before: str, depth: int) -> None:
     """Indented, in a diff, a string a line, escaped up to three times, and where the text ends before the key does."""

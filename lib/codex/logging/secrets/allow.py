@@ -15,7 +15,7 @@ from codex.logging.owners import others_may_write
 from codex.logging.store.connection import translated
 
 NAME = "secrets-allow"
-_VERSION = b"5"  # of the scanner: raised where it finds other things by the same rules
+_VERSION = b"6"  # of the scanner: raised where it finds other things by the same rules
 _MOST_BYTES = 1 << 20
 _HASH = re.compile(r"hash:([0-9a-f]{8})")
 

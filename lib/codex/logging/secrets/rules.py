@@ -15,6 +15,7 @@ from codex.logging.secrets.values import (
     is_basic,
     is_code,
     is_example,
+    is_passphrase,
     is_password,
     is_phrase,
     is_random,
@@ -53,6 +54,7 @@ _ASSIGNED = re.compile(rb"[\w.-]+[=:](?!=|\Z)")
 _ESCAPE_END = re.compile(rb"(?:\\(?:[bfnrt]|u(?!00[2-7])[0-9A-Fa-f]{4})|\[[0-9;]{0,16}m)\Z")
 _NAME_END = re.compile(rb"[A-Za-z0-9_.-]{1,40}\Z")
 _NAME_BYTES = 40
+_SETTINGS = frozenset({b"requirepass", b"masterauth"})  # of redis.conf: what follows is no expression
 _PLACEHOLDER = re.compile(rb"\[REDACTED:[a-z-]{0,29}\Z")
 _PART = re.compile("@([a-z0-9]+)@")
 _BEFORE = 96  # bytes
@@ -113,7 +115,8 @@ class Rule(NamedTuple):
         value = text[first:end]
         if _ANOTHER.match(value):
             return None
-        is_variable = name.isupper() and match["told"] == b"=" and self.made == "password" and not match["after"]
+        is_variable = (name.isupper() and match["told"] == b"=") or name.lower() in _SETTINGS or is_passphrase(value)
+        is_variable = is_variable and self.made == "password" and not match["after"]
         is_literal = quoted or is_variable or _ELEMENT.match(text, end)
         if not is_literal and is_code(value, called=bool(match["after"])):
             return None

@@ -40,6 +40,16 @@ _SIGNS = re.compile(rb"[!@#$%^&*+=~?]")
 # Words and numbers, parted by signs: a name of something.
 _PIECE = rb"(?>(?:[A-Z]?[a-z]++|[A-Z]++)(?:[0-9]{1,2}+[A-Za-z]?+)?+|[a-z]?[0-9]{1,4}+[a-z]?+)"
 _PHRASE = re.compile(_PIECE + rb"(?:[-_./]++" + _PIECE + rb"){2,40}+")
+_SEPARATOR = re.compile(rb"[-_.]+")
+# Words of names; a generator of phrases draws them next to never.
+_TECHNICAL = frozenset(
+    b"access account admin alpha auth backend backup beta branch bucket build client cluster config copy"
+    b" credentials data database default demo deploy development docker east example feature field file"
+    b" final form frontend group host image input internal item line list local login main name node north"
+    b" object option page passwd password policy port postgres private prod production project public queue"
+    b" redis region release replica reset role root sample secret server service session south staging step"
+    b" string table temp test token type update user username value vault version volume west".split()
+)
 _HEX = re.compile(rb"[0-9a-f]{24,}|[0-9A-F]{24,}")
 _KINDS = bytes(97 if 97 <= c <= 122 else 65 if 65 <= c <= 90 else 48 if 48 <= c <= 57 else 33 for c in range(256))
 _WORD = re.compile(rb"[A-Z]?[a-z]+|[A-Z]+")
@@ -129,8 +139,18 @@ def is_password(value: bytes) -> bool:
     if not digits or value.isdigit() or b"/" in value:
         return False
     if _PHRASE.fullmatch(value):
-        return digits >= 3 and has_case
+        return is_passphrase(value) or (digits >= 3 and has_case)
     return bool(digits >= 3 or has_case or _SIGNS.search(value[:-1]))
+
+
+def is_passphrase(value: bytes) -> bool:
+    """Whether it is words as a generator draws them, with a number of its own among them: no name is made so."""
+    if not _PHRASE.fullmatch(value) or b"/" in value:
+        return False
+    pieces = _SEPARATOR.split(value.lower())
+    words = [piece for piece in pieces if piece.isalpha()]
+    has_number = any(len(piece) >= 2 and piece.isdigit() for piece in pieces)
+    return has_number and len(words) >= 3 and len(min(words, key=len)) >= 4 and _TECHNICAL.isdisjoint(words)
 
 
 def is_basic(value: bytes) -> bool:

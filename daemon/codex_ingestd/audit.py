@@ -308,7 +308,13 @@ def checkpoint(db: str | None, path: str | None, pipe: str | None) -> int:
     "\n  codex-ingestd purge --days 365 --sources --rows"
 )
 @db_option
-@click.option("--days", type=click.FloatRange(min=0), required=True, help="Only sessions at rest for so many days.")
+@click.option(
+    "--days",
+    type=click.FloatRange(min=0),
+    metavar="DAYS",
+    required=True,
+    help="Only sessions at rest for so many days.",
+)
 @click.option("--session", "sessions", multiple=True, metavar="ID", help="Only this session; may be given again.")
 @click.option(
     "--sources", is_flag=True, help="Remove the NDJSON and .meta files (the default where --rows isn't given)."

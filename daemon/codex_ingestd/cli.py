@@ -14,6 +14,7 @@ from typing import Any
 import click
 
 from codex.logging import terminal
+from codex.logging.completion import completion
 from codex.logging.config import WRITABLE_BY_OTHERS, lets_others_write, refuse_test_mode
 from codex.logging.plain import counted, one_line
 from codex.logging.terminal import tell, tell_json
@@ -46,7 +47,17 @@ _COLUMNS = {
 }
 
 
+class _Group(click.Group):
+    """Commands, with the whole first sentence of each in the help."""
+
+    def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
+        named = [(name, self.get_command(context, name)) for name in self.list_commands(context)]
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, found.get_short_help_str(limit=200)) for name, found in named if found])
+
+
 @click.group(
+    cls=_Group,
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="\b\nExamples:\n  codex-ingestd run\n  codex-ingestd status\n  codex-ingestd doctor",
 )
@@ -221,7 +232,17 @@ def _show(answer: Status, everything: bool) -> None:
         tell(f"… and {len(answer.streams) - len(shown)} more: --all shows them")
 
 
-for other_command in (*audit.commands, finalize, forward, config, validate, doctor, install, uninstall):
+for other_command in (
+    *audit.commands,
+    finalize,
+    forward,
+    config,
+    validate,
+    doctor,
+    install,
+    uninstall,
+    completion("codex-ingestd", lambda: command),
+):
     command.add_command(other_command)
 
 

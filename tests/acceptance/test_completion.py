@@ -9,16 +9,17 @@ import pytest
 from tests.commands import shell, succeed
 
 COMPLETE = """
-eval "$(codex-logs completion bash)"
-COMP_WORDS=(codex-logs {words}) COMP_CWORD={count}
-_codex_logs_completion codex-logs
+eval "$({program} completion bash)"
+COMP_WORDS=({program} {words}) COMP_CWORD={count}
+_{function}_completion {program}
 printf '%s\\n' "${{COMPREPLY[@]}}"
 """
 
 
-def completed(folder: Path, *words: str) -> list[str]:
+def completed(folder: Path, *words: str, program: str = "codex-logs") -> list[str]:
     """What bash offers for the last of these words."""
-    command = COMPLETE.format(words=" ".join(f"'{word}'" for word in words), count=len(words))
+    quoted = " ".join(f"'{word}'" for word in words)
+    command = COMPLETE.format(program=program, function=program.replace("-", "_"), words=quoted, count=len(words))
     return succeed(command, folder).splitlines()
 
 
@@ -43,9 +44,16 @@ def test_commands_and_sessions_are_completed(folder: Path) -> None:
     assert not (folder / "oops").exists()
 
 
+def test_the_daemons_commands_are_completed(tmp_path: Path) -> None:
+    """With their options."""
+    assert completed(tmp_path, "re", program="codex-ingestd") == ["rebuild", "restore"]
+    assert completed(tmp_path, "verify", "--de", program="codex-ingestd") == ["--deep"]
+
+
+@pytest.mark.parametrize("program", ["codex-logs", "codex-ingestd"])
 @pytest.mark.parametrize("name", ["zsh", "fish"])
-def test_the_scripts_of_other_shells_are_sound(tmp_path: Path, name: str) -> None:
+def test_the_scripts_of_other_shells_are_sound(tmp_path: Path, name: str, program: str) -> None:
     """Their own shell takes them."""
     if shell(f"command -v {name}", tmp_path).returncode:
         pytest.skip(f"there is no {name} here")
-    succeed(f"codex-logs completion {name} > script && {name} -n script", tmp_path)
+    succeed(f"{program} completion {name} > script && {name} -n script", tmp_path)

@@ -48,8 +48,8 @@ def _option(key: Key) -> Callable[[Command], Command]:
         type=key.kind,
         default=None,
         multiple=key.several,
-        metavar=key.metavar,
-        help=f"{key.help}  [env: {', '.join(key.variables)}; default: {default}]",
+        metavar=key.metavar or ("NUMBER" if isinstance(key.default, float) else None),
+        help=f"{key.help}  [env: {', '.join(key.variables)}{f'; default: {default}' if default else ''}]",
     )
 
 

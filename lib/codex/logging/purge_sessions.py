@@ -24,6 +24,7 @@ from codex.logging.terminal import tell
     type=click.FloatRange(min=0),
     default=30,
     show_default=True,
+    metavar="DAYS",
     help="Only sessions at rest for so many days.",
 )
 @click.option("--dry-run", is_flag=True, help="Say what would go, and remove nothing.")

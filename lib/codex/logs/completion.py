@@ -3,26 +3,14 @@
 from __future__ import annotations
 
 import click
-from click.shell_completion import get_completion_class
 
-_NAME, _VARIABLE = "codex-logs", "_CODEX_LOGS_COMPLETE"
+from codex.logging.completion import completion
 
 
-@click.command(
-    "completion",
-    epilog='\b\nExamples:\n  eval "$(codex-logs completion bash)"'
-    "\n  codex-logs completion zsh > _codex-logs\n  codex-logs completion fish > codex-logs.fish",
-)
-@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
-def command(shell: str) -> int:
-    """Print the script that makes a shell complete commands, options and sessions.
-
-    For bash (4.4 or newer) put the first example into ~/.bashrc; for zsh its file into a folder of $fpath; for fish
-    into ~/.config/fish/completions.
-    """
+def _root() -> click.Command:
     from codex.logs.cli import command as root
 
-    made = get_completion_class(shell)
-    assert made is not None
-    click.echo(made(root, {}, _NAME, _VARIABLE).source())
-    return 0
+    return root
+
+
+command = completion("codex-logs", _root)

@@ -27,7 +27,14 @@ _MOST_LINES = 20
     "\n  codex-logs erase my-session --match - --dry-run < password.txt",
 )
 @click.argument("session", type=SESSION)
-@click.option("--seq", "seqs", type=click.IntRange(min=1), multiple=True, help="Only this line; may be given again.")
+@click.option(
+    "--seq",
+    "seqs",
+    type=click.IntRange(min=1),
+    metavar="SEQ",
+    multiple=True,
+    help="Only this line; may be given again.",
+)
 @click.option(
     "--match",
     "texts",

@@ -16,6 +16,7 @@ from codex.logging.ingest.recogniser import Recogniser
 from codex.logging.ingest.sources import Source
 from codex.logging.store import checkpoint, connection, merge
 from codex.logging.store.checkpoint import Checkpointer
+from codex.logging.store.inserts import Inserts
 from codex.logging.store.sqlite import Store
 from codex_ingestd import cli, housekeeping
 from codex_ingestd.database import Database
@@ -40,7 +41,7 @@ POINTS: dict[str, tuple[Any, str]] = {
     "group taken": (Intake, "_group"),
     "generation begun": (Store, "_begin_generation"),
     "watermark moved": (Store, "_move_watermark"),
-    "rows inserted": (Store, "_insert_rows"),
+    "rows inserted": (Inserts, "write"),
     "batch committed": (Store, "commit"),
     "generation resumed": (Store, "resume"),
     "generation ended": (Store, "end"),

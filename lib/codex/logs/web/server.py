@@ -15,8 +15,8 @@ import socket
 import sqlite3
 import sys
 import webbrowser
-from collections.abc import Sequence
-from contextlib import closing
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from types import FrameType
 from typing import Any
 
@@ -66,12 +66,12 @@ def serve(database: str, host: str, ports: Sequence[int], *, with_token: bool, o
     if sys.stdout.isatty() if open_browser is None else open_browser:
         webbrowser.open(address)
     try:
-        server.run(sockets=[listening])
-    except KeyboardInterrupt:
-        click.echo("ended", err=True)
+        with server.ended_by_signals():
+            server.run(sockets=[listening])
     finally:
         pulse.close()
         listening.close()
+    click.echo("ended", err=True)
     return 0
 
 
@@ -113,6 +113,21 @@ class _Server(uvicorn.Server):
     def __init__(self, configuration: uvicorn.Config, pulse: stream.Pulse) -> None:
         super().__init__(configuration)
         self._pulse = pulse
+
+    @contextmanager
+    def ended_by_signals(self) -> Iterator[None]:
+        """Signals end it well from now on, also while it starts."""
+        former = {number: signal.signal(number, self.handle_exit) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in former.items():
+                signal.signal(number, handler)
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Not uvicorn's way, which raises them once more at its end."""
+        yield
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         self._pulse.end()

@@ -357,8 +357,7 @@ def test_the_command(log_dir: Path, database: Path, tmp_path: Path) -> None:
         connection.execute("UPDATE generations SET committed_at = 1 WHERE stream > 1")
     assert shell(command, tmp_path, {"TEST_MODE": "1"}).returncode == 2
     assert (
-        succeed(f"{command} --session old --dry-run", tmp_path)
-        == "old: would go: 1 file\n1 session would go, 0 kept\n"
+        succeed(f"{command} --session old --dry-run", tmp_path) == "old: would go: 1 file\n1 session would go, 0 kept\n"
     )
     result = shell(command, tmp_path)
     assert (result.returncode, result.stdout.splitlines()[-1]) == (1, "1 session gone, 1 kept")

@@ -187,7 +187,9 @@ BEGIN
         RETURN;
     END IF;
     PERFORM pg_advisory_xact_lock(1129530417);
-    IF to_regclass('codex_sink.' || name) IS NOT NULL THEN
+    -- by a query: what to_regclass found missing before the lock, it may go on finding so
+    PERFORM 1 FROM pg_class AS c WHERE c.relname = name AND c.relnamespace = 'codex_sink'::regnamespace;
+    IF FOUND THEN
         RETURN;
     END IF;
     first := extract(epoch FROM month);

@@ -49,8 +49,7 @@ class Encoder:
         if self._redactor is None:
             return self._encode(life, form, chunk)
         # A large chunk is made beside the scan, and once more where that finds anything.
-        large = _PARALLEL_BYTES <= len(chunk.data) <= PIECE_BYTES
-        scan = self._begin(self._redactor.find, chunk.data) if large else None
+        scan = self._begin(self._redactor.find, chunk.data) if _is_large(chunk) else None
         made = self._encode(life, form, chunk) if scan is not None else None
         found = scan.result() if scan is not None else None
         hidden = self._redactor.hide(chunk, life.cursor, life.generation.id, found)
@@ -76,7 +75,7 @@ class Encoder:
         `edges` are the first and the last bytes as they stand in the file, where they differ from the chunk's.
         """
         known, key = self._summary(life.generation), life.generation.id << 40
-        large = _PARALLEL_BYTES <= len(chunk.data) <= PIECE_BYTES
+        large = _is_large(chunk)
         frame = self._begin(compress, chunk.data) if large else None
         # Hashing leaves the GIL to the compressor, which needs it to begin; decoding doesn't for a while.
         linked = link([chunk.data], self._chain(life.generation)) if large else None
@@ -111,3 +110,8 @@ class Encoder:
         """A copy of the generation's chain at its watermark."""
         known = self._remembered(generation)
         return self._store.chain(generation) if known is None else known[0].copy()
+
+
+def _is_large(chunk: Chunk) -> bool:
+    """Whether it is worth a second core, and one piece."""
+    return _PARALLEL_BYTES <= len(chunk.data) <= PIECE_BYTES

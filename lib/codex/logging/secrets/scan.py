@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import cache
-from typing import NamedTuple
+from functools import cache, cached_property
+from typing import Any, NamedTuple
 
 from codex.logging.secrets.rules import Rule, rules
 
@@ -43,10 +43,7 @@ class Scanner:
         options.encoding = re2.Options.Encoding.LATIN1
         options.max_mem = 64 << 20
         self._rules = tuple(chosen)
-        self._begins = re2.Set.MatchSet(options)
-        for rule in chosen:
-            self._begins.Add(_begin(rule))
-        self._begins.Compile()
+        self._options = options
         self._probe = re2.compile(b"|".join(map(_begin, chosen)), options)
         self._needless = re2.compile(rb"\\(?:u00[2-7]|/)", options)
 
@@ -59,6 +56,17 @@ class Scanner:
                 break
             found = more
         return [Match(start, end, rule) for _, start, end, rule in found]
+
+    @cached_property
+    def _begins(self) -> Any:
+        """Which rules may begin at a place: made at the first such place, for most texts have none."""
+        import re2
+
+        begins = re2.Set.MatchSet(self._options)
+        for rule in self._rules:
+            begins.Add(_begin(rule))
+        begins.Compile()
+        return begins
 
     def _once(self, text: bytes) -> list[_Ranked]:
         found = _merged(self._matches(text))
